@@ -1,0 +1,111 @@
+"""Events: what is said on the wire, by either side, and what the session says itself.
+
+Each class has a dotted ``kind``; those that a caller usually listens for also have a ``topic``, the short name that
+``session.on(topic)`` takes. All are frozen values: use them with ``match``.
+
+    ============  =====================================================================
+    module        holds
+    ============  =====================================================================
+    ``client``    what we say to the model
+    ``server``    what the model says to us
+    ``session``   what the session says of itself: status, interruptions, tool outcomes
+    ``channel``   what the human's side reports: captured audio, playback, activity
+    ============  =====================================================================
+"""
+
+from kernl_rt.events.channel import (
+    ActivityEnded as ActivityEnded,
+    ActivityStarted as ActivityStarted,
+    AudioCaptured as AudioCaptured,
+    AudioPlayed as AudioPlayed,
+    ChannelEvent as ChannelEvent,
+    DtmfPressed as DtmfPressed,
+)
+from kernl_rt.events.client import (
+    ActivityEnd as ActivityEnd,
+    ActivityStart as ActivityStart,
+    AudioInputAppend as AudioInputAppend,
+    AudioInputClear as AudioInputClear,
+    AudioInputCommit as AudioInputCommit,
+    AudioOutputClear as AudioOutputClear,
+    ClientEvent as ClientEvent,
+    InputMute as InputMute,
+    InputUnmute as InputUnmute,
+    ItemCreate as ItemCreate,
+    ItemDelete as ItemDelete,
+    ItemRetrieve as ItemRetrieve,
+    ItemTruncate as ItemTruncate,
+    RawClientEvent as RawClientEvent,
+    ResponseCancel as ResponseCancel,
+    ResponseCreate as ResponseCreate,
+    SessionUpdate as SessionUpdate,
+    ToolResult as ToolResult,
+)
+from kernl_rt.events.server import (
+    AudioDelta as AudioDelta,
+    AudioDone as AudioDone,
+    AudioInputCleared as AudioInputCleared,
+    AudioInputCommitted as AudioInputCommitted,
+    AudioInputTimedOut as AudioInputTimedOut,
+    ContentPartAdded as ContentPartAdded,
+    ContentPartDone as ContentPartDone,
+    ConversationCreated as ConversationCreated,
+    DtmfReceived as DtmfReceived,
+    InputTranscript as InputTranscript,
+    InputTranscriptDelta as InputTranscriptDelta,
+    InputTranscriptFailed as InputTranscriptFailed,
+    InputTranscriptSegment as InputTranscriptSegment,
+    ItemCreated as ItemCreated,
+    ItemDeleted as ItemDeleted,
+    ItemDone as ItemDone,
+    ItemRetrieved as ItemRetrieved,
+    ItemTruncated as ItemTruncated,
+    McpArguments as McpArguments,
+    McpArgumentsDelta as McpArgumentsDelta,
+    McpCallProgress as McpCallProgress,
+    McpListToolsProgress as McpListToolsProgress,
+    OutputBufferCleared as OutputBufferCleared,
+    OutputBufferStarted as OutputBufferStarted,
+    OutputBufferStopped as OutputBufferStopped,
+    OutputItemAdded as OutputItemAdded,
+    OutputItemDone as OutputItemDone,
+    OutputTranscript as OutputTranscript,
+    OutputTranscriptDelta as OutputTranscriptDelta,
+    RateLimit as RateLimit,
+    RateLimitsUpdated as RateLimitsUpdated,
+    RawServerEvent as RawServerEvent,
+    Response as Response,
+    ResponseCreated as ResponseCreated,
+    ResponseDone as ResponseDone,
+    ResponseError as ResponseError,
+    ServerEvent as ServerEvent,
+    SessionCreated as SessionCreated,
+    SessionError as SessionError,
+    SessionExpiring as SessionExpiring,
+    SessionInfo as SessionInfo,
+    SessionResumable as SessionResumable,
+    SessionUpdated as SessionUpdated,
+    SpeechStarted as SpeechStarted,
+    SpeechStopped as SpeechStopped,
+    StatusDetails as StatusDetails,
+    TextDelta as TextDelta,
+    TextDone as TextDone,
+    TokenDetails as TokenDetails,
+    ToolCalled as ToolCalled,
+    ToolCancelled as ToolCancelled,
+    ToolDelta as ToolDelta,
+    ToolStarted as ToolStarted,
+    Usage as Usage,
+)
+from kernl_rt.events.session import (
+    CustomEvent as CustomEvent,
+    EventsDropped as EventsDropped,
+    HistoryChanged as HistoryChanged,
+    Interrupted as Interrupted,
+    SessionEvent as SessionEvent,
+    Status as Status,
+    StatusChanged as StatusChanged,
+    ToolFinished as ToolFinished,
+    ToolOutcome as ToolOutcome,
+    UsageUpdated as UsageUpdated,
+)

@@ -1,0 +1,118 @@
+"""What the session says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from kernl_rt.events._base import Event
+from kernl_rt.events.server import Usage
+from kernl_rt.items import NOTHING, ConversationItem
+
+__all__ = [
+    "CustomEvent",
+    "EventsDropped",
+    "HistoryChanged",
+    "Interrupted",
+    "SessionEvent",
+    "Status",
+    "StatusChanged",
+    "ToolFinished",
+    "ToolOutcome",
+    "UsageUpdated",
+]
+
+Status: TypeAlias = Literal["idle", "connecting", "connected", "reconnecting", "closing", "closed"]
+ToolOutcome: TypeAlias = Literal["result", "error", "timeout", "cancelled", "denied"]
+
+
+@frozen
+class StatusChanged(Event):
+    """The session's status. ``closed`` comes exactly once and is the last event of all."""
+
+    kind: ClassVar[str] = "status"
+    topic: ClassVar[str | None] = "status"
+    status: Status
+    previous: Status
+    reason: str | None = None
+
+
+@frozen
+class Interrupted(Event):
+    """A reply was stopped. Nothing of it is heard, or reported as ``audio``, after this.
+
+    ``item_id`` is the item that was playing and ``heard_ms`` how much of its audio the human had heard; ``None`` and 0
+    where nothing was playing. ``reason`` says who did it.
+    """
+
+    kind: ClassVar[str] = "interrupted"
+    topic: ClassVar[str | None] = "interrupted"
+    response_id: str | None = None
+    item_id: str | None = None
+    heard_ms: int = 0
+    reason: Literal["speech", "requested", "provider", "overflow", "closed"] = "speech"
+
+
+@frozen
+class ToolFinished(Event):
+    """The one outcome of a tool call. ``output`` is what the model is told; ``duration`` is in seconds."""
+
+    kind: ClassVar[str] = "tool.finished"
+    topic: ClassVar[str | None] = "tool"
+    call_id: str
+    name: str
+    outcome: ToolOutcome
+    output: str
+    duration: float | None = None
+
+
+@frozen
+class HistoryChanged(Event):
+    """The conversation changed; ``items`` is the whole of it now, in order."""
+
+    kind: ClassVar[str] = "history"
+    topic: ClassVar[str | None] = "history"
+    items: Sequence[ConversationItem] = field(repr=lambda items: f"<{len(items)} items>")
+
+
+@frozen
+class UsageUpdated(Event):
+    """What a reply cost (``usage``) and what the session has cost so far (``total``)."""
+
+    kind: ClassVar[str] = "usage"
+    topic: ClassVar[str | None] = "usage"
+    usage: Usage
+    total: Usage
+    response_id: str | None = None
+
+
+@frozen
+class EventsDropped(Event):
+    """This consumer fell behind: so many events of each kind were shed for it, oldest first."""
+
+    kind: ClassVar[str] = "dropped"
+    topic: ClassVar[str | None] = "dropped"
+    counts: Mapping[str, int] = field(default=NOTHING)
+
+
+@frozen
+class CustomEvent(Event):
+    """An event of the user's own, put into the stream by ``session.emit(name, data)``; ``kind`` is its name."""
+
+    name: str
+    data: Any = None
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return self.name
+
+    @property
+    def topic(self) -> str | None:  # type: ignore[override]
+        return self.name
+
+
+SessionEvent: TypeAlias = (
+    StatusChanged | Interrupted | ToolFinished | HistoryChanged | UsageUpdated | EventsDropped | CustomEvent
+)
