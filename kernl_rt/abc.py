@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager
 
 from kernl_rt.config import AudioFormat, Capabilities, ConnectOptions, Credential, Secret, SessionConfig
 from kernl_rt.events import ChannelEvent, ClientEvent, ServerEvent
+from kernl_rt.exceptions import MisconfiguredError
 
 __all__ = ["MessageStream", "RealtimeChannel", "RealtimeConnection", "RealtimeModel", "RealtimeTransport"]
 
@@ -151,8 +152,6 @@ class RealtimeModel(ABC):
             MisconfiguredError: this provider mints none, or ``expires_after`` is out of its range.
             ConnectError: the provider refused.
         """
-        from kernl_rt.exceptions import MisconfiguredError
-
         raise MisconfiguredError(f"{self.provider} mints no short-lived credentials; use the key itself")
 
 

@@ -1,0 +1,39 @@
+"""Every asynchronous test runs under trio and under asyncio, in virtual time.
+
+A test, or a module, that touches sockets, threads or subprocesses takes the fixture ``real_clock`` (or is marked
+``pytestmark = pytest.mark.usefixtures("real_clock")``) and then runs in real time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernl_rt.testing import virtual_backend
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def anyio_backend(backend: str, request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    if "real_clock" in request.fixturenames:
+        return backend, {}
+    return virtual_backend(backend)
+
+
+@pytest.fixture
+def real_clock() -> None:
+    """Run in real time."""
+
+
+def recordings(provider: str) -> list[Path]:
+    """The recorded conversations of a provider, or a skip that says they are absent."""
+    folder = SHARED / "recordings" / provider
+    return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
