@@ -206,6 +206,6 @@ class RealtimeChannel(ABC):
     def clear(self) -> float:
         """Stop playing at once, forget what was sent and not heard, and say the position heard, in milliseconds.
 
-        Never waits: the local queue is dropped first, the far side is told as soon as the link allows. Sound sent
-        afterwards plays normally.
+        Never waits: the local queue is dropped first, the far side is told as soon as the link allows. A :meth:`send`
+        that waits for room returns, and what it had left is forgotten too. Sound sent afterwards plays normally.
         """

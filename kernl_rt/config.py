@@ -7,7 +7,7 @@ that a default is never mistaken for a decision. Durations end in ``_ms`` (whole
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -375,6 +375,10 @@ class ResponseConfig:
     extra: Mapping[str, Any] = field(factory=_nothing)
 
 
+def _formats(formats: Iterable[AudioFormat]) -> tuple[AudioFormat, ...]:
+    return tuple(formats)
+
+
 @frozen
 class Capabilities:
     """What a model can do. The machine asks these flags and never the provider's name.
@@ -387,8 +391,8 @@ class Capabilities:
     Formats are in order of preference.
     """
 
-    input_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=tuple)
-    output_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=tuple)
+    input_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=_formats)
+    output_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=_formats)
     can_cancel: bool = True
     can_truncate: bool = True
     can_delete: bool = True

@@ -6,7 +6,7 @@ loses nothing. The vocabulary is that of OpenAI's ``ConversationItem``, which mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -31,6 +31,11 @@ Role: TypeAlias = Literal["user", "assistant", "system"]
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def as_tuple(values: Iterable[Any]) -> tuple[Any, ...]:
+    """A converter for attributes: any iterable becomes a tuple."""
+    return tuple(values)
 
 
 @frozen
@@ -65,7 +70,7 @@ class Message(_Item):
 
     type: ClassVar[str] = "message"
     role: Role
-    content: Sequence[ContentPart] = field(default=(), converter=tuple)
+    content: Sequence[ContentPart] = field(default=(), converter=as_tuple)
 
     @property
     def text(self) -> str:
@@ -96,7 +101,7 @@ class FunctionCallOutput(_Item):
 class McpListTools(_Item):
     type: ClassVar[str] = "mcp_list_tools"
     server_label: str
-    tools: Sequence[Mapping[str, Any]] = field(default=(), converter=tuple)
+    tools: Sequence[Mapping[str, Any]] = field(default=(), converter=as_tuple)
 
 
 @frozen

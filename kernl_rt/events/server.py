@@ -12,7 +12,8 @@ from attrs import field, frozen
 
 from kernl_rt.config import SessionConfig
 from kernl_rt.events._base import WireEvent
-from kernl_rt.items import NOTHING, ContentPart, ConversationItem, FunctionCall
+from kernl_rt.exceptions import ProtocolError, ProviderError, RealtimeError
+from kernl_rt.items import NOTHING, ContentPart, ConversationItem, FunctionCall, Message, as_tuple
 
 __all__ = [
     "AudioDelta",
@@ -160,13 +161,18 @@ class Response:
     id: str | None = None
     status: Literal["in_progress", "completed", "cancelled", "failed", "incomplete"] | None = None
     status_details: StatusDetails | None = None
-    output: Sequence[ConversationItem] = field(default=(), converter=tuple)
+    output: Sequence[ConversationItem] = field(default=(), converter=as_tuple)
     usage: Usage | None = None
     conversation_id: str | None = None
     output_modalities: Sequence[str] | None = None
     max_output_tokens: int | Literal["inf"] | None = None
     metadata: Mapping[str, str] | None = None
     extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
+
+    @property
+    def text(self) -> str:
+        """All words of the reply, spoken or written."""
+        return "".join(item.text for item in self.output if isinstance(item, Message))
 
 
 @frozen(kw_only=True)
@@ -227,7 +233,16 @@ class SessionError(WireEvent):
     source: Literal["provider", "protocol", "listener", "tool", "channel", "playback", "session"] = field(
         default="provider", kw_only=True
     )
-    cause: BaseException | None = field(default=None, kw_only=True, eq=False, repr=False)
+    cause: Exception | None = field(default=None, kw_only=True, eq=False, repr=False)
+
+    @property
+    def error(self) -> Exception:
+        """The same as an exception, to raise."""
+        if self.cause is not None:
+            return self.cause
+        if self.source == "provider":
+            return ProviderError(self.message, code=self.code, type=self.type, param=self.param)
+        return ProtocolError(self.message) if self.source == "protocol" else RealtimeError(self.message)
 
 
 @frozen
@@ -256,7 +271,7 @@ class ConversationCreated(WireEvent):
 @frozen
 class RateLimitsUpdated(WireEvent):
     kind: ClassVar[str] = "rate_limits.updated"
-    rate_limits: Sequence[RateLimit] = field(default=(), converter=tuple)
+    rate_limits: Sequence[RateLimit] = field(default=(), converter=as_tuple)
 
 
 # -- items ------------------------------------------------------------------------------------------------------------
@@ -581,7 +596,7 @@ class ToolCancelled(WireEvent):
     """The provider no longer wants these calls."""
 
     kind: ClassVar[str] = "tool.cancelled"
-    call_ids: Sequence[str] = field(converter=tuple)
+    call_ids: Sequence[str] = field(converter=as_tuple)
 
 
 @frozen

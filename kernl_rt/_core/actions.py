@@ -1,0 +1,98 @@
+"""What the machine asks for. Imperatives; the driver carries them out without waiting."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+
+from kernl_rt.events import ClientEvent, ServerEvent, SessionEvent
+from kernl_rt.events.channel import ChannelEvent
+
+__all__ = [
+    "Action",
+    "CancelTool",
+    "ClearPlayback",
+    "Disconnect",
+    "Emit",
+    "FlushPlayback",
+    "Lane",
+    "Play",
+    "Send",
+    "Settle",
+    "StartTool",
+]
+
+
+class Lane(Enum):
+    """The order in which what waits for the socket is written."""
+
+    #: Cancel, truncate, clear: overtake everything.
+    URGENT = 0
+    #: Messages, tool results, requests for a reply: overtake audio.
+    COMMAND = 1
+    #: Audio, and what must not overtake it (commit and what follows it).
+    AUDIO = 2
+
+
+@frozen
+class Send:
+    """``captured`` marks sound from a channel, which may be dropped if it is live and the link falls behind."""
+
+    event: ClientEvent
+    lane: Lane = Lane.COMMAND
+    captured: bool = False
+
+
+@frozen
+class Play:
+    audio: bytes = field(repr=lambda audio: f"<{len(audio)} bytes>")
+
+
+@frozen
+class FlushPlayback:
+    """The reply's audio is complete."""
+
+
+@frozen
+class ClearPlayback:
+    """Drop what is unheard; the driver answers with ``PlaybackCleared``."""
+
+
+@frozen
+class StartTool:
+    call_id: str
+    name: str
+    arguments: str
+
+
+@frozen
+class CancelTool:
+    call_id: str
+
+
+@frozen
+class Emit:
+    event: ServerEvent | SessionEvent | ChannelEvent
+
+
+@frozen
+class Settle:
+    """A command is done: ``result``, or ``error`` if it was not carried out."""
+
+    command: int
+    error: Exception | None = None
+    result: Any = None
+
+
+@frozen
+class Disconnect:
+    """End the session: with ``error`` where something failed."""
+
+    error: Exception | None = None
+
+
+Action: TypeAlias = (
+    Send | Play | FlushPlayback | ClearPlayback | StartTool | CancelTool | Emit | Settle | Disconnect
+)

@@ -1,0 +1,177 @@
+"""The one owner of ``response.create``.
+
+A provider runs one reply at a time and refuses a second request while one runs; its own turn detection may start one at
+any moment. So every wish for a reply comes here, and a request goes out only while nothing runs and nothing has been
+asked for. Wishes that wait are answered by one reply together, unless one has wishes of its own (``config``).
+
+States::
+
+    idle ──ask──▶ asked ──created──▶ running ──done──▶ idle
+     │              │ │                 ▲
+     │              │ └─refused──▶ idle │     (another reply won the race: the wishes wait for its end)
+     └──────────created (not ours)──────┘
+
+A request that is answered by neither a reply nor an error within ``PATIENCE`` seconds is given up, so that one lost
+frame cannot silence the session.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+from kernl_rt.config import ResponseConfig
+
+__all__ = ["ALREADY_ACTIVE", "PATIENCE", "Arbiter", "Create", "Wish"]
+
+#: Seconds until an unanswered request counts as lost.
+PATIENCE = 10.0
+#: Seconds after an error that names no event, but may have been meant for our request.
+SUSPICION = 1.0
+#: The provider's word for "a reply is running already": a race, not a fault.
+ALREADY_ACTIVE = "conversation_already_has_active_response"
+
+
+@frozen
+class Wish:
+    """Somebody wants a reply. ``commands`` settle with it; ``after_audio`` must not overtake audio on the wire."""
+
+    commands: tuple[int, ...] = ()
+    asks: tuple[int, ...] = ()
+    config: ResponseConfig | None = None
+    after_audio: bool = False
+    #: The client event without which the wish is void (its message was refused).
+    because: str | None = None
+
+
+@frozen
+class Create:
+    """A request on its way, or a reply running for it."""
+
+    event_id: str
+    wishes: tuple[Wish, ...]
+    sent_at: float
+    give_up_at: float
+    config: ResponseConfig | None = None
+    after_audio: bool = field(default=False)
+
+
+class Arbiter:
+    def __init__(self) -> None:
+        self.running: str | None = None
+        self._asked: Create | None = None
+        #: The request that the running reply is believed to answer.
+        self._serving: Create | None = None
+        self._wishes: list[Wish] = []
+        #: A reply runs that we have not been told of: wait for it until then.
+        self._hidden_until: float | None = None
+        self.cancel_next = False
+
+    @property
+    def state(self) -> Literal["idle", "asked", "running"]:
+        return "running" if self.running is not None else "asked" if self._asked is not None else "idle"
+
+    @property
+    def waiting(self) -> int:
+        return len(self._wishes)
+
+    @property
+    def deadline(self) -> float | None:
+        if self._asked is not None:
+            return self._asked.give_up_at
+        return self._hidden_until if self._wishes else None
+
+    def wish(self, wish: Wish) -> None:
+        self._wishes.append(wish)
+
+    def drop(self, because: str) -> list[Wish]:
+        """The message behind these wishes was refused: they are void."""
+        void = [wish for wish in self._wishes if wish.because == because]
+        self._wishes = [wish for wish in self._wishes if wish.because != because]
+        return void
+
+    def next(self, event_id: str, now: float) -> Create | None:
+        """The request to send now, if one may be sent; it counts as sent under ``event_id``."""
+        if self._hidden_until is not None and now < self._hidden_until:
+            return None
+        if not self._wishes or self.running is not None or self._asked is not None:
+            return None
+        self._hidden_until = None
+        first = self._wishes[0]
+        taken = 1
+        if first.config is None:
+            while taken < len(self._wishes) and self._wishes[taken].config is None:
+                taken += 1
+        wishes = tuple(self._wishes[:taken])
+        del self._wishes[:taken]
+        after_audio = any(wish.after_audio for wish in wishes)
+        self._asked = Create(event_id, wishes, now, now + PATIENCE, first.config, after_audio)
+        return self._asked
+
+    def created(self, response_id: str | None) -> None:
+        """A reply runs. It is taken for the one we asked for until an error says otherwise."""
+        self.running = response_id or ""
+        self._hidden_until = None
+        if self._asked is not None:
+            self._serving, self._asked = self._asked, None
+
+    def done(self, response_id: str | None) -> Create | None:
+        """A reply is over. Returns the request that it answered."""
+        self._hidden_until = None
+        if self.running is None or (response_id or "") != self.running:
+            return None
+        self.running = None
+        served, self._serving = self._serving, None
+        return served
+
+    def refused(self, event_id: str | None, code: str | None, now: float, *, certain: bool) -> Create | None:
+        """An error names our request (or, with ``event_id=None``, may mean it). Returns the request that is dead.
+
+        Losing the race against another reply is not a refusal: the wishes go back to the front of the queue.
+        """
+        suspect = self._asked or self._serving
+        if suspect is None or (event_id is not None and event_id != suspect.event_id):
+            return None
+        if code == ALREADY_ACTIVE:
+            self._take_back(suspect, now)
+            return None
+        if event_id is None and not certain:
+            if self._asked is not None:
+                patience = min(self._asked.give_up_at, now + SUSPICION)
+                self._asked = Create(
+                    suspect.event_id, suspect.wishes, suspect.sent_at, patience, suspect.config, suspect.after_audio
+                )
+            return None
+        if suspect is self._asked:
+            self._asked = None
+            return suspect
+        return None
+
+    def expire(self, now: float) -> Create | None:
+        """Give up a request that nobody answered. Returns it."""
+        if self._hidden_until is not None and now >= self._hidden_until:
+            self._hidden_until = None
+        if self._asked is not None and now >= self._asked.give_up_at:
+            dead, self._asked = self._asked, None
+            return dead
+        return None
+
+    def drain(self) -> list[Wish]:
+        """Every wish that will not be answered any more."""
+        left = list(self._wishes)
+        for create in (self._asked, self._serving):
+            if create is not None:
+                left.extend(create.wishes)
+        self._wishes.clear()
+        self._asked = self._serving = None
+        return left
+
+    def _take_back(self, create: Create, now: float) -> None:
+        self._wishes[:0] = create.wishes
+        if create is self._asked:
+            self._asked = None
+        else:
+            self._serving = None
+        if self.running is None:
+            self._hidden_until = now + PATIENCE

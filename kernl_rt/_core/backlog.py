@@ -1,0 +1,54 @@
+"""Commands that the provider has not answered yet.
+
+A command is known by the id of the client event that carried it (a provider's error may name that) and, where it made
+an item, by the item's id (the item's arrival acknowledges it). It leaves here exactly once.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+__all__ = ["LIMIT", "Backlog", "Pending"]
+
+#: So many commands may wait for an answer; more means that the link is stalled.
+LIMIT = 256
+
+
+@frozen
+class Pending:
+    command: int | None
+    event_id: str
+    #: What acknowledges it: an item id, or the kind of the event that answers this kind of command.
+    key: str
+
+
+class Backlog:
+    def __init__(self) -> None:
+        self._by_event: dict[str, Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_event)
+
+    @property
+    def full(self) -> bool:
+        return len(self._by_event) >= LIMIT
+
+    def add(self, command: int | None, event_id: str, key: str) -> None:
+        self._by_event[event_id] = Pending(command, event_id, key)
+
+    def acknowledge(self, key: str) -> Pending | None:
+        """The oldest command that waits for ``key`` is answered."""
+        for pending in self._by_event.values():
+            if pending.key == key:
+                return self._by_event.pop(pending.event_id)
+        return None
+
+    def reject(self, event_id: str) -> Pending | None:
+        """The provider's error names this client event."""
+        return self._by_event.pop(event_id, None)
+
+    def drain(self) -> list[Pending]:
+        """Everything that will not be answered any more."""
+        left = list(self._by_event.values())
+        self._by_event.clear()
+        return left

@@ -1,0 +1,201 @@
+"""What the machine can be told. Facts, in the past tense.
+
+Besides these, the machine takes every server event (:mod:`kernl_rt.events.server`) and every channel event
+(:mod:`kernl_rt.events.channel`) as it is. ``command`` numbers a caller's verb; its handle settles under that number.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from kernl_rt.config import ResponseConfig
+from kernl_rt.events import ChannelEvent, ClientEvent, CustomEvent, ServerEvent, SessionError, ToolOutcome
+from kernl_rt.items import ConversationItem
+
+__all__ = [
+    "ActivityReported",
+    "AudioSubmitted",
+    "ChannelEnded",
+    "ChannelFailed",
+    "CloseRequested",
+    "ConnectionLost",
+    "ConnectionOpened",
+    "ErrorNoticed",
+    "EventEmitted",
+    "EventSubmitted",
+    "Failed",
+    "Input",
+    "InterruptRequested",
+    "ItemSubmitted",
+    "MuteChanged",
+    "PlaybackCleared",
+    "ReplyRequested",
+    "Stopped",
+    "Tick",
+    "ToolReturned",
+    "TurnCommitted",
+]
+
+
+@frozen
+class ConnectionOpened:
+    """The link to the model is up; nothing has been said yet."""
+
+
+@frozen
+class ConnectionLost:
+    """The link to the model ended, for the reason that ``error`` gives."""
+
+    error: Exception
+
+
+@frozen
+class Tick:
+    """The machine's deadline has passed."""
+
+
+@frozen
+class Stopped:
+    """Every task of the session has ended."""
+
+
+# -- the human's side -------------------------------------------------------------------------------------------------
+
+
+@frozen
+class PlaybackCleared:
+    """The channel dropped what was unheard; ``position_ms`` is what had been heard."""
+
+    position_ms: float
+
+
+@frozen
+class ChannelEnded:
+    """The human has left."""
+
+
+@frozen
+class ChannelFailed:
+    error: Exception
+
+
+# -- tools ------------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class ToolReturned:
+    """A tool came to an end. ``output`` is what the model is told; ``duration`` is in seconds."""
+
+    call_id: str
+    outcome: ToolOutcome
+    output: str
+    duration: float | None = None
+
+
+# -- the caller's verbs -----------------------------------------------------------------------------------------------
+
+
+@frozen
+class AudioSubmitted:
+    audio: bytes = field(repr=lambda audio: f"<{len(audio)} bytes>")
+
+
+@frozen
+class ItemSubmitted:
+    """An item for the conversation; ``reply`` asks for an answer to it, ``ask`` that the handle waits for the answer."""
+
+    command: int
+    item: ConversationItem
+    reply: bool = True
+    ask: bool = False
+
+
+@frozen
+class TurnCommitted:
+    """The user's turn is over (push-to-talk)."""
+
+    command: int
+    reply: bool = True
+
+
+@frozen
+class ReplyRequested:
+    command: int
+    config: ResponseConfig | None = None
+
+
+@frozen
+class InterruptRequested:
+    command: int
+
+
+@frozen
+class MuteChanged:
+    muted: bool
+
+
+@frozen
+class ActivityReported:
+    """The caller's own detector noticed speech, or its end."""
+
+    started: bool
+
+
+@frozen
+class EventSubmitted:
+    """A client event of the caller's own making."""
+
+    command: int
+    event: ClientEvent
+
+
+@frozen
+class EventEmitted:
+    event: CustomEvent
+
+
+@frozen
+class ErrorNoticed:
+    """Something outside the machine went wrong: a listener raised, a rejection had no taker."""
+
+    event: SessionError
+
+
+@frozen
+class Failed:
+    """Something that cannot be lived with: an error that nobody listens for, a task that broke."""
+
+    error: Exception
+
+
+@frozen
+class CloseRequested:
+    reason: str = "close requested"
+
+
+Input: TypeAlias = (
+    ConnectionOpened
+    | ConnectionLost
+    | Tick
+    | Stopped
+    | PlaybackCleared
+    | ChannelEnded
+    | ChannelFailed
+    | ToolReturned
+    | AudioSubmitted
+    | ItemSubmitted
+    | TurnCommitted
+    | ReplyRequested
+    | InterruptRequested
+    | MuteChanged
+    | ActivityReported
+    | EventSubmitted
+    | EventEmitted
+    | ErrorNoticed
+    | Failed
+    | CloseRequested
+    | ChannelEvent
+    | ServerEvent
+)

@@ -1,0 +1,194 @@
+"""The session's decisions: a pure state machine.
+
+Theory of operation
+===================
+
+``feed(input, now)`` takes one fact and returns the actions it calls for, in the order in which they are to be carried
+out. The facts are: what the model said (server events), what happened on the human's side (channel events), what the
+caller asked for (verbs), how a tool ended, and that time has passed (``Tick``, once ``deadline`` is reached). The actions
+are: send this to the model, play this, clear what plays, start or cancel a tool, settle a command, report an event, end.
+
+The machine is a set of ledgers (:class:`~kernl_rt._core.state.State`), each of which answers one question:
+
+=================  =====================================================================================================
+``lifecycle``      what is the session's status, and what may follow?
+``turn``           does the human speak, and who decides when the turn is over?
+``arbiter``        may a reply be asked for, and who is answered by the one that runs?
+``playback``       of which item how much was heard?
+``conversation``   what was said, as far as it was heard?
+``toolcalls``      which calls run, which have an outcome, and what reply is owed?
+``backlog``        which commands has the provider not answered yet?
+=================  =====================================================================================================
+
+A reply's life: a wish (a message, a commit, a group of tool results) → the arbiter asks → ``response.created`` → sound
+is played, and heard later than it arrives → ``response.done``, while the tail may still play. An interruption cuts what
+is *heard*, so it needs the channel's answer: the machine asks for ``ClearPlayback`` and gets ``PlaybackCleared`` in the same
+tick. From the first moment on, the reply is behind a fence: nothing more of it is played or reported.
+
+House rules: no clock, no random, no await. Ids are counted. An input that a status does not allow changes nothing: after
+the close began, only tools' ends and the stop itself are heard. Which rule takes an input stands in ``RULES``; a server
+event without a rule of its own is only reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from kernl_rt._core import inputs
+from kernl_rt._core.actions import Action
+from kernl_rt._core.rules import history, human, reply, session, tools
+from kernl_rt._core.state import Settings, State
+from kernl_rt.config import SessionConfig
+from kernl_rt.events import (
+    ActivityEnded,
+    ActivityStarted,
+    AudioCaptured,
+    AudioDelta,
+    AudioDone,
+    AudioInputCleared,
+    AudioInputCommitted,
+    AudioPlayed,
+    DtmfPressed,
+    InputTranscript,
+    ItemCreated,
+    ItemDeleted,
+    ItemDone,
+    ItemRetrieved,
+    ItemTruncated,
+    OutputTranscript,
+    OutputTranscriptDelta,
+    ResponseCreated,
+    ResponseDone,
+    SessionCreated,
+    SessionError,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+    Status,
+    TextDelta,
+    ToolCalled,
+    ToolCancelled,
+    Usage,
+)
+from kernl_rt.items import ConversationItem
+
+__all__ = ["RULES", "SessionMachine", "Settings"]
+
+Rule = Callable[[State, Any, float], None]
+
+RULES: Final[dict[type, Rule]] = {
+    # the session
+    inputs.ConnectionOpened: session.opened,
+    inputs.ConnectionLost: session.lost,
+    inputs.CloseRequested: session.close_requested,
+    inputs.Stopped: session.stopped,
+    inputs.Tick: session.tick,
+    inputs.EventEmitted: session.emitted,
+    inputs.ErrorNoticed: session.noticed,
+    inputs.Failed: session.failed,
+    inputs.ChannelEnded: session.channel_ended,
+    inputs.ChannelFailed: session.channel_failed,
+    SessionCreated: session.created,
+    SessionUpdated: session.updated,
+    SessionError: session.error,
+    # the human's side
+    AudioCaptured: human.captured,
+    AudioPlayed: human.played,
+    ActivityStarted: human.activity_started,
+    ActivityEnded: human.activity_ended,
+    DtmfPressed: human.dtmf,
+    SpeechStarted: human.speech_started,
+    SpeechStopped: human.speech_stopped,
+    AudioInputCommitted: human.committed,
+    AudioInputCleared: human.cleared,
+    # the caller's verbs
+    inputs.AudioSubmitted: human.submitted,
+    inputs.ItemSubmitted: human.item_submitted,
+    inputs.TurnCommitted: human.turn_committed,
+    inputs.ReplyRequested: human.reply_requested,
+    inputs.InterruptRequested: human.interrupt_requested,
+    inputs.MuteChanged: human.mute_changed,
+    inputs.ActivityReported: human.activity_reported,
+    inputs.EventSubmitted: human.event_submitted,
+    # the model's reply
+    ResponseCreated: reply.created,
+    AudioDelta: reply.audio,
+    AudioDone: reply.audio_done,
+    TextDelta: reply.partial,
+    OutputTranscriptDelta: reply.partial,
+    ResponseDone: reply.done,
+    inputs.PlaybackCleared: reply.playback_cleared,
+    # tools
+    ToolCalled: tools.called,
+    ToolCancelled: tools.cancelled,
+    inputs.ToolReturned: tools.returned,
+    # the conversation
+    ItemCreated: history.created,
+    ItemDone: history.done,
+    ItemRetrieved: history.retrieved,
+    ItemDeleted: history.deleted,
+    ItemTruncated: history.truncated,
+    InputTranscript: history.transcript,
+    OutputTranscript: history.transcript,
+}
+
+#: Once the session is closing, only these are heard.
+_AFTER_CLOSE: Final = frozenset({inputs.Stopped, inputs.ToolReturned, inputs.ErrorNoticed})
+
+
+def _report(state: State, event: Any, now: float) -> None:
+    state.emit(event)
+
+
+class SessionMachine:
+    """Feed it facts, carry out its actions. One machine is one session; it is not used again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.state = State(settings)
+
+    def feed(self, input: inputs.Input, now: float) -> list[Action]:
+        """The one way in. ``now`` is monotonic seconds and never falls."""
+        state = self.state
+        status = state.lifecycle.status
+        if (status == "closing" and type(input) not in _AFTER_CLOSE) or status == "closed":
+            return []
+        RULES.get(type(input), _report)(state, input, now)
+        out, state.out = state.out, []
+        return out
+
+    @property
+    def deadline(self) -> float | None:
+        """When a ``Tick`` is due, if nothing else comes first."""
+        return self.state.arbiter.deadline if self.state.lifecycle.live else None
+
+    # -- what the session shows ---------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        return self.state.lifecycle.status
+
+    @property
+    def session_id(self) -> str | None:
+        return self.state.session_id
+
+    @property
+    def muted(self) -> bool:
+        return self.state.muted
+
+    @property
+    def usage(self) -> Usage:
+        return self.state.usage
+
+    @property
+    def history(self) -> tuple[ConversationItem, ...]:
+        return self.state.conversation.snapshot()
+
+    @property
+    def config(self) -> SessionConfig:
+        return self.state.settings.config
+
+    @property
+    def full(self) -> bool:
+        """No more commands are taken until the provider answers some."""
+        return self.state.backlog.full

@@ -1,0 +1,136 @@
+"""The playback ledger: of which item how much has been heard.
+
+All sound that is sent to the human lies on one line, measured in bytes from the start of the session; each item owns
+stretches of it. The channel says how far along the line it was heard (a mark); where it cannot, the clock says (sound
+plays at one second per second, never more than was sent). An interruption cuts the line at the position heard: what
+lies behind it was never heard, and the line goes on from there.
+
+Invariants: ``0 <= heard <= sent``; ``heard`` never falls; an item's heard part is at most what was received of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import define, frozen
+
+from kernl_rt.config import AudioFormat
+
+__all__ = ["Cut", "Playback"]
+
+
+@define
+class _Stretch:
+    response_id: str | None
+    item_id: str
+    content_index: int
+    start: int
+    size: int
+    open: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@frozen
+class Cut:
+    """An item whose sound was not heard to its end. Whole milliseconds; ``heard_ms <= received_ms``."""
+
+    response_id: str | None
+    item_id: str
+    content_index: int
+    heard_ms: int
+    received_ms: int
+
+
+class Playback:
+    """``marks`` says whether the channel reports what was heard; without them the clock is asked."""
+
+    def __init__(self, format: AudioFormat, *, marks: bool) -> None:
+        self._format = format
+        self._marks = marks
+        self._stretches: deque[_Stretch] = deque()
+        self._sent = 0
+        self._heard = 0
+        # Without marks: the sound at position ``_anchor[1]`` began to play at time ``_anchor[0]``.
+        self._anchor: tuple[float, int] = (0.0, 0)
+
+    @property
+    def heard_ms(self) -> float:
+        return self._format.ms(self._heard)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were sent and not heard."""
+        return self._sent - self._heard
+
+    def current(self) -> tuple[str, int] | None:
+        """The item being heard and how much of it, in whole milliseconds; ``None`` where all is quiet."""
+        for stretch in self._stretches:
+            if stretch.end > self._heard or stretch.open:
+                return stretch.item_id, self._heard_of(stretch.item_id, stretch.content_index)
+        return None
+
+    def sent(self, response_id: str | None, item_id: str, content_index: int, size: int, now: float) -> None:
+        """``size`` bytes of an item go to the human."""
+        self.advance(now)
+        if not self._marks and self._heard == self._sent:
+            self._anchor = (now, self._sent)
+        last = self._stretches[-1] if self._stretches else None
+        if last is not None and last.item_id == item_id and last.content_index == content_index:
+            last.size += size
+        else:
+            self._stretches.append(_Stretch(response_id, item_id, content_index, self._sent, size))
+        self._sent += size
+
+    def finish(self, response_id: str | None) -> None:
+        """No more sound of this response will come."""
+        for stretch in self._stretches:
+            if stretch.response_id == response_id:
+                stretch.open = False
+        self._prune()
+
+    def mark(self, position_ms: float) -> None:
+        """The channel has played up to ``position_ms``."""
+        self._hear(self._format.size(max(position_ms, 0.0) + 0.001))
+
+    def advance(self, now: float) -> None:
+        """Without marks: what the clock says must have been heard by ``now``."""
+        if not self._marks:
+            since, start = self._anchor
+            self._hear(start + self._format.size(max(now - since, 0.0) * 1000))
+
+    def clear(self, position_ms: float | None, now: float) -> list[Cut]:
+        """Cut the line where it was heard. Returns the items that lost something, or may have: in order."""
+        if position_ms is None:
+            self.advance(now)
+        else:
+            self.mark(position_ms)
+        cuts: dict[tuple[str, int], Cut] = {}
+        for stretch in self._stretches:
+            key = stretch.item_id, stretch.content_index
+            if (stretch.end > self._heard or stretch.open) and key not in cuts:
+                heard, received = self._heard_of(*key), self._received_of(*key)
+                cuts[key] = Cut(stretch.response_id, *key, heard, received)
+        self._stretches.clear()
+        self._sent = self._heard
+        return list(cuts.values())
+
+    def _hear(self, position: int) -> None:
+        self._heard = max(self._heard, min(position, self._sent))
+        self._prune()
+
+    def _prune(self) -> None:
+        while self._stretches and not self._stretches[0].open and self._stretches[0].end <= self._heard:
+            self._stretches.popleft()
+
+    def _of(self, item_id: str, content_index: int) -> list[_Stretch]:
+        return [s for s in self._stretches if s.item_id == item_id and s.content_index == content_index]
+
+    def _heard_of(self, item_id: str, content_index: int) -> int:
+        heard = sum(max(min(self._heard, s.end) - s.start, 0) for s in self._of(item_id, content_index))
+        return int(self._format.ms(heard))
+
+    def _received_of(self, item_id: str, content_index: int) -> int:
+        return int(self._format.ms(sum(s.size for s in self._of(item_id, content_index))))

@@ -1,0 +1,191 @@
+"""The model's reply: what is played, reported and remembered of it, and how it is interrupted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kernl_rt._core.actions import ClearPlayback, Emit, FlushPlayback, Lane, Play
+from kernl_rt._core.inputs import PlaybackCleared
+from kernl_rt._core.rules.tools import reply_over
+from kernl_rt._core.state import Interruption, State
+from kernl_rt.events import (
+    AudioDelta,
+    AudioDone,
+    Interrupted,
+    ItemTruncate,
+    OutputTranscriptDelta,
+    ResponseCancel,
+    ResponseCreated,
+    ResponseDone,
+    SessionError,
+    TextDelta,
+    UsageUpdated,
+)
+from kernl_rt.exceptions import CommandRejected
+
+#: Sound that may wait for the human, in bytes (5.8 minutes of PCM16 at 24 kHz). More means that the speaker is stuck.
+PLAYBACK_LIMIT = 16 * 2**20
+#: The key in a request's ``metadata`` (providers echo it) by which a reply beside the conversation is known.
+ASIDE = "kernl_rt"
+
+
+def created(state: State, event: ResponseCreated, now: float) -> None:
+    response = event.response
+    aside = (response.metadata or {}).get(ASIDE)
+    if aside is not None and response.id is not None and aside in state.asked_asides:
+        state.asides[response.id] = state.asked_asides.pop(aside)
+        state.emit(event)
+        return
+    state.arbiter.created(response.id)
+    state.emit(event)
+    if state.arbiter.cancel_next:
+        state.arbiter.cancel_next = False
+        interrupt(state, "requested", now, cancel=True)
+
+
+def audio(state: State, event: AudioDelta, now: float) -> None:
+    """Sound: to the channel first, then to the listeners; of an interrupted or finished reply, to nobody."""
+    response_id = event.response_id
+    if response_id in state.fenced or response_id in state.finished:
+        state.counts["late_audio"] += 1
+        return
+    out = state.out
+    if response_id not in state.asides:
+        size = len(event.audio)
+        state.playback.sent(response_id, event.item_id, event.content_index or 0, size, now)
+        if state.settings.has_channel:
+            out.append(Play(event.audio))
+    out.append(Emit(event))
+    if state.playback.pending > PLAYBACK_LIMIT:
+        _overflow(state, now)
+
+
+def _overflow(state: State, now: float) -> None:
+    message = f"the speaker is stuck: {PLAYBACK_LIMIT // 2**20} MiB of audio wait to be heard; the reply was cancelled"
+    state.emit(SessionError(message, source="playback"))
+    interrupt(state, "overflow", now, cancel=True)
+
+
+def audio_done(state: State, event: AudioDone, now: float) -> None:
+    late = event.response_id in state.fenced or event.response_id in state.finished
+    if state.settings.has_channel and not late and event.response_id not in state.asides:
+        state.out.append(FlushPlayback())
+    state.emit(event)
+
+
+def partial(state: State, event: TextDelta | OutputTranscriptDelta, now: float) -> None:
+    if event.response_id in state.fenced or event.response_id in state.finished:
+        state.counts["late_text"] += 1
+        return
+    state.emit(event)
+
+
+def done(state: State, event: ResponseDone, now: float) -> None:
+    """A reply is over: what it cost, who waited for it, and whether its tools owe another."""
+    response = event.response
+    if response.id in state.asides:
+        state.emit(event)
+        state.settle(state.asides.pop(response.id), result=response)
+        return
+    if response.id is not None:
+        state.fenced.discard(response.id)
+        state.finished.append(response.id)
+    state.playback.finish(response.id)
+    served = state.arbiter.done(response.id)
+    state.emit(event)
+    if response.usage is not None:
+        state.usage = state.usage + response.usage
+        state.emit(UsageUpdated(response.usage, state.usage, response.id))
+    wishes = served.wishes if served is not None else ()
+    asks = tuple(command for wish in wishes for command in wish.asks)
+    failure = _failure(event)
+    for wish in wishes:
+        for command in wish.commands:
+            state.settle(command, _rejection(failure), response)
+    if failure is not None:
+        state.emit(failure)
+        for command in asks:
+            state.settle(command, _rejection(failure))
+        asks = ()
+    if not reply_over(state, response.id, asks, now):
+        for command in asks:
+            state.settle(command, result=response)
+    state.ask_for_replies(now)
+
+
+def _failure(event: ResponseDone) -> SessionError | None:
+    """A reply that failed says so only here: the provider sends no error event for it."""
+    if event.response.status != "failed":
+        return None
+    details = event.response.status_details
+    error = details.error if details is not None else None
+    message = (error.message if error is not None else None) or "the provider failed to produce a reply"
+    return SessionError(message, error.code if error else None, error.type if error else None)
+
+
+def _rejection(failure: SessionError | None) -> CommandRejected | None:
+    return None if failure is None else CommandRejected(failure.message, code=failure.code)
+
+
+# -- interruption -----------------------------------------------------------------------------------------------------
+
+
+def interrupt(
+    state: State,
+    reason: Literal["speech", "requested", "provider", "overflow"],
+    now: float,
+    *,
+    cancel: bool,
+) -> None:
+    """Stop the reply, here and (with ``cancel``) at the provider. Does nothing where nothing runs or plays.
+
+    From here on nothing of the reply is played or reported. What was heard of it is known when the channel has been
+    cleared, in the same tick: see :func:`playback_cleared`.
+    """
+    running = state.arbiter.running
+    state.playback.advance(now)
+    if running is None and state.playback.pending == 0:
+        if reason == "requested" and state.arbiter.state == "asked":
+            state.arbiter.cancel_next = True
+        return
+    if running is not None:
+        if running in state.fenced:
+            cancel = False
+        state.fenced.add(running)
+        if cancel and state.settings.capabilities.can_cancel:
+            state.send(ResponseCancel(running or None, event_id=state.next_id("event")), Lane.URGENT)
+    state.interruption = Interruption(reason, running)
+    if state.settings.has_channel:
+        state.out.append(ClearPlayback())
+    else:
+        _cut(state, None, now)
+
+
+def playback_cleared(state: State, input: PlaybackCleared, now: float) -> None:
+    _cut(state, input.position_ms, now)
+
+
+def _cut(state: State, position_ms: float | None, now: float) -> None:
+    """What was heard is known: tell the provider, correct the history, and say that the reply was interrupted."""
+    cuts = state.playback.clear(position_ms, now)
+    interruption, state.interruption = state.interruption, None
+    changed = False
+    for cut in cuts:
+        if cut.heard_ms > 0 and state.settings.capabilities.can_truncate:
+            truncate = ItemTruncate(cut.item_id, cut.heard_ms, cut.content_index, event_id=state.next_id("event"))
+            state.send(truncate, Lane.URGENT)
+        changed |= state.conversation.cut(cut.item_id, cut.heard_ms, cut.received_ms)
+    if interruption is None:
+        return
+    first = cuts[0] if cuts else None
+    response_id = first.response_id if first is not None else interruption.response_id
+    state.emit(
+        Interrupted(
+            response_id or interruption.response_id,
+            first.item_id if first is not None else None,
+            first.heard_ms if first is not None else 0,
+            interruption.reason,
+        )
+    )
+    if changed:
+        state.history_changed()

@@ -1,0 +1,188 @@
+"""Opening, configuring, failing and closing."""
+
+from __future__ import annotations
+
+from kernl_rt._core.actions import Disconnect
+from kernl_rt._core.arbiter import ALREADY_ACTIVE
+from kernl_rt._core.inputs import (
+    ChannelEnded,
+    ChannelFailed,
+    CloseRequested,
+    ConnectionLost,
+    ConnectionOpened,
+    ErrorNoticed,
+    EventEmitted,
+    Failed,
+    Stopped,
+    Tick,
+)
+from kernl_rt._core.rules.tools import abandon_calls
+from kernl_rt._core.state import State
+from kernl_rt.events import SessionCreated, SessionError, SessionUpdate, SessionUpdated
+from kernl_rt.exceptions import (
+    AuthenticationError,
+    ChannelError,
+    CommandAborted,
+    CommandLost,
+    CommandRejected,
+    ConfigurationRejected,
+    ConnectError,
+    ConnectionClosed,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    SessionExpired,
+)
+
+#: The provider's word for "there was no reply to cancel": a race, not a fault.
+_NOT_ACTIVE = "response_cancel_not_active"
+
+#: Providers that accept the link first and refuse afterwards say why with these codes.
+_CONNECT_ERRORS: dict[str, type[ConnectError]] = {
+    "invalid_api_key": AuthenticationError,
+    "authentication_error": AuthenticationError,
+    "permission_denied": PermissionDeniedError,
+    "model_not_found": ModelNotFoundError,
+    "rate_limit_exceeded": RateLimitedError,
+    "insufficient_quota": RateLimitedError,
+}
+
+
+def opened(state: State, input: ConnectionOpened, now: float) -> None:
+    """Configure at once, without waiting for the provider's greeting: it saves a round trip."""
+    state.move("open")
+    event_id = state.next_id("event")
+    state.backlog.add(None, event_id, SessionUpdated.kind)
+    state.send(SessionUpdate(state.settings.config, event_id=event_id))
+
+
+def created(state: State, event: SessionCreated, now: float) -> None:
+    state.session_id = event.session.id or state.session_id
+    state.emit(event)
+    if state.lifecycle.status == "connecting" and not state.settings.capabilities.confirms_configuration:
+        state.backlog.acknowledge(SessionUpdated.kind)
+        state.move("configured")
+
+
+def updated(state: State, event: SessionUpdated, now: float) -> None:
+    state.session_id = event.session.id or state.session_id
+    detection = event.session.config.turn_detection
+    if detection is not None:
+        state.turn.detection = detection
+    pending = state.backlog.acknowledge(SessionUpdated.kind)
+    state.emit(event)
+    if pending is not None:
+        state.settle(pending.command)
+    if state.lifecycle.status == "connecting":
+        state.move("configured")
+
+
+def error(state: State, event: SessionError, now: float) -> None:
+    """Find out whom an error means. Only what means nobody in particular goes to everybody."""
+    if state.lifecycle.status == "connecting":
+        if event.source == "provider":
+            fail(state, _connect_error(event), event.message)
+        else:
+            state.emit(event)
+        return
+    if event.source == "provider" and _attribute(state, event, now):
+        return
+    if event.code == "session_expired":
+        state.provider_expired = event.message
+    state.emit(event)
+
+
+def _attribute(state: State, event: SessionError, now: float) -> bool:
+    """Whether the error was the answer to something, and has been dealt with."""
+    blamed = event.client_event_id
+    if blamed is not None and blamed in state.asked_asides:
+        state.settle(state.asked_asides.pop(blamed), CommandRejected(event.message, code=event.code))
+        return True
+    pending = state.backlog.reject(blamed) if blamed is not None else None
+    if pending is not None:
+        rejection = CommandRejected(event.message, code=event.code)
+        told = state.settle_wishes(state.arbiter.drop(pending.event_id), rejection)
+        state.settle(pending.command, rejection)
+        return told or pending.command is not None
+    certain = blamed is None and len(state.backlog) == 0 and state.arbiter.state == "asked"
+    dead = state.arbiter.refused(blamed, event.code, now, certain=certain)
+    if dead is not None:
+        state.refuse(event, dead.wishes)
+        state.ask_for_replies(now)
+        return True
+    return event.code in (ALREADY_ACTIVE, _NOT_ACTIVE)
+
+
+def _connect_error(event: SessionError) -> ConnectError:
+    kind = _CONNECT_ERRORS.get(event.code or "")
+    if kind is not None:
+        return kind(event.message)
+    return ConfigurationRejected(event.message, code=event.code, param=event.param)
+
+
+def lost(state: State, input: ConnectionLost, now: float) -> None:
+    """The link is gone. A goodbye (1000) ends the session in peace, anything else raises."""
+    error: Exception | None = input.error
+    reason = str(error)
+    if isinstance(error, ConnectionClosed):
+        if state.provider_expired is not None and not isinstance(error, SessionExpired):
+            error = SessionExpired(error.code, state.provider_expired)
+        elif error.code == 1000 and state.lifecycle.status == "connected":
+            error, reason = None, "the server closed the connection"
+    if state.lifecycle.status == "connecting" and isinstance(error, ConnectionClosed):
+        error = ConnectError(f"the server closed the link before it accepted the configuration: {error}")
+    state.settle_everything(CommandLost(f"the connection ended: {reason}"))
+    fail(state, error, reason)
+
+
+def fail(state: State, error: Exception | None, reason: str) -> None:
+    state.settle_everything(CommandAborted(f"the session ended: {reason}"))
+    state.move("close", reason)
+    state.out.append(Disconnect(error))
+
+
+def failed(state: State, input: Failed, now: float) -> None:
+    fail(state, input.error, str(input.error))
+
+
+def close_requested(state: State, input: CloseRequested, now: float) -> None:
+    fail(state, None, input.reason)
+
+
+def channel_ended(state: State, input: ChannelEnded, now: float) -> None:
+    fail(state, None, "the human has left")
+
+
+def channel_failed(state: State, input: ChannelFailed, now: float) -> None:
+    error = input.error
+    if not isinstance(error, ChannelError):
+        wrapped = ChannelError(f"the channel failed: {type(error).__name__}: {error}")
+        wrapped.__cause__ = error
+        error = wrapped
+    state.emit(SessionError(str(error), source="channel", cause=error))
+    fail(state, error, str(error))
+
+
+def stopped(state: State, input: Stopped, now: float) -> None:
+    """Every task has ended: the last outcomes, then the last event of all."""
+    abandon_calls(state)
+    state.settle_everything(CommandAborted("the session was closed"))
+    state.move("stop")
+
+
+def tick(state: State, input: Tick, now: float) -> None:
+    dead = state.arbiter.expire(now)
+    if dead is not None:
+        message = "the provider answered a request for a reply with neither a reply nor an error"
+        if not state.settle_wishes(dead.wishes, CommandLost(message)):
+            state.emit(SessionError(message, source="session"))
+    state.ask_for_replies(now)
+
+
+def emitted(state: State, input: EventEmitted, now: float) -> None:
+    state.emit(input.event)
+
+
+def noticed(state: State, input: ErrorNoticed, now: float) -> None:
+    state.emit(input.event)
+

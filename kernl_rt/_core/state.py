@@ -1,0 +1,144 @@
+"""What the machine knows, and the few things every rule does with it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+from attrs import define, field, frozen
+
+from kernl_rt._core.actions import Action, Emit, Lane, Send, Settle
+from kernl_rt._core.arbiter import Arbiter, Wish
+from kernl_rt._core.backlog import Backlog
+from kernl_rt._core.conversation import Conversation
+from kernl_rt._core.lifecycle import Lifecycle
+from kernl_rt._core.playback import Playback
+from kernl_rt._core.toolcalls import ToolLedger
+from kernl_rt._core.turn import Turn
+from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, SessionConfig
+from kernl_rt.events import ClientEvent, HistoryChanged, ResponseCreate, SessionError, StatusChanged, Usage
+from kernl_rt.exceptions import CommandError, CommandRejected
+
+__all__ = ["Settings", "State"]
+
+#: So many finished replies are remembered, to know their late events.
+_REMEMBERED = 64
+
+
+@frozen
+class Settings:
+    """What is fixed for a session: the configuration, the model's flags, the channel's traits and the tools' names."""
+
+    config: SessionConfig = field(factory=SessionConfig)
+    capabilities: Capabilities = field(factory=Capabilities)
+    has_channel: bool = False
+    #: The channel says what was heard; where not, the clock is asked.
+    marks: bool = False
+    tools: frozenset[str] = frozenset()
+
+    @property
+    def input_format(self) -> AudioFormat:
+        return self.config.input_format or PCM16_24K
+
+    @property
+    def output_format(self) -> AudioFormat:
+        return self.config.output_format or PCM16_24K
+
+
+@define
+class Interruption:
+    """An interruption that waits for the channel to say what was heard."""
+
+    reason: Any
+    response_id: str | None
+
+
+class State:
+    """All ledgers of one session, and ``out``: the actions that the current input has brought so far."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lifecycle = Lifecycle()
+        self.turn = Turn(settings.config.turn_detection)
+        self.arbiter = Arbiter()
+        self.playback = Playback(settings.output_format, marks=settings.marks)
+        self.conversation = Conversation()
+        self.tools = ToolLedger()
+        self.backlog = Backlog()
+        self.session_id: str | None = None
+        self.provider_expired: str | None = None
+        self.muted = False
+        self.usage = Usage()
+        #: Replies that were interrupted: nothing more of them is played or reported.
+        self.fenced: set[str] = set()
+        #: Replies that are over.
+        self.finished: deque[str] = deque(maxlen=_REMEMBERED)
+        #: Replies beside the conversation, by id, and the requests for them, by event id.
+        self.asides: dict[str, int | None] = {}
+        self.asked_asides: dict[str, int] = {}
+        self.interruption: Interruption | None = None
+        self.counts: Counter[str] = Counter()
+        self.out: list[Action] = []
+        self._ids = 0
+
+    # -- said by every rule -------------------------------------------------------------------------------------------
+
+    def next_id(self, prefix: str) -> str:
+        self._ids += 1
+        return f"{prefix}_{self._ids}"
+
+    def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND) -> None:
+        self.out.append(Send(event, lane))
+
+    def emit(self, event: Any) -> None:
+        self.out.append(Emit(event))
+
+    def settle(self, command: int | None, error: Exception | None = None, result: Any = None) -> None:
+        if command is not None:
+            self.out.append(Settle(command, error, result))
+
+    def move(self, trigger: str, reason: str | None = None) -> None:
+        """Change the status, and say so."""
+        previous, status = self.lifecycle.move(trigger)
+        if reason is not None and self.lifecycle.reason is None:
+            self.lifecycle.reason = reason
+        if status != previous:
+            self.emit(StatusChanged(status, previous, self.lifecycle.reason))
+
+    def history_changed(self) -> None:
+        self.emit(HistoryChanged(self.conversation.snapshot()))
+
+    def ask_for_replies(self, now: float) -> None:
+        """Send the next request for a reply, if one may go out."""
+        if not self.lifecycle.live:
+            return
+        create = self.arbiter.next(self.next_id("event"), now)
+        if create is not None:
+            lane = Lane.AUDIO if create.after_audio else Lane.COMMAND
+            self.send(ResponseCreate(create.config, event_id=create.event_id), lane)
+
+    def settle_wishes(self, wishes: tuple[Wish, ...] | list[Wish], error: CommandError) -> bool:
+        """Replies that will not come. Returns whether anybody is told."""
+        told = False
+        for wish in wishes:
+            for command in (*wish.commands, *wish.asks):
+                self.settle(command, error)
+                told = True
+        return told
+
+    def settle_everything(self, error: CommandError) -> None:
+        """Nothing that waits will be answered any more."""
+        for pending in self.backlog.drain():
+            self.settle(pending.command, error)
+        self.settle_wishes(self.arbiter.drain(), error)
+        for command in (*self.asked_asides.values(), *self.asides.values()):
+            self.settle(command, error)
+        self.asked_asides.clear()
+        self.asides.clear()
+        for command in self.tools.drain_asks():
+            self.settle(command, error)
+
+    def refuse(self, event: SessionError, wishes: tuple[Wish, ...]) -> None:
+        """The provider refused a request for a reply. Who asked is told; where nobody waits, everybody is."""
+        if not self.settle_wishes(wishes, CommandRejected(event.message, code=event.code)):
+            self.emit(event)

@@ -1,0 +1,206 @@
+"""The driver: one synchronous step from a fact to everything that follows from it.
+
+``feed`` is the only place where the machine changes. It never waits and is not re-entrant: what a listener feeds while
+it runs is queued and handled next. After each input all actions are carried out: model, channel and tools as they come,
+listeners last, so that a listener cannot lose audio or a cancel.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from kernl_rt._core import actions, inputs
+from kernl_rt._core.lanes import Outbox
+from kernl_rt._core.machine import SessionMachine, Settings
+from kernl_rt._emitter import Emitter, Listener
+from kernl_rt._session.command import Command
+from kernl_rt._session.stream import Streams, topics_of
+from kernl_rt.events import SessionError
+from kernl_rt.exceptions import CommandError, SessionStateError
+
+__all__ = ["Driver", "Gate"]
+
+logger = logging.getLogger("kernl_rt")
+
+
+class Gate:
+    """Where one task parks until there is something to do. Opening it never waits."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    def open(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        self._event = anyio.Event()
+        try:
+            await self._event.wait()
+        finally:
+            self._event = None
+
+
+class Driver:
+    """Owns the machine and everything its actions go to."""
+
+    def __init__(self, settings: Settings, emitter: Emitter, streams: Streams, *, live: bool) -> None:
+        self.machine = SessionMachine(settings)
+        self.emitter = emitter
+        self.streams = streams
+        self.outbox = Outbox(settings.input_format, live=live)
+        self.to_channel: deque[bytes | None] = deque()
+        self.to_tools: deque[actions.StartTool] = deque()
+        self.model_gate, self.channel_gate, self.tools_gate, self.clock_gate = Gate(), Gate(), Gate(), Gate()
+        self.room_gate = Gate()
+        self.stopping = Gate()
+        self.stopped = False
+        self.error: Exception | None = None
+        #: Set by the session while a channel is open; answers with the position heard.
+        self.clear_channel: Callable[[], float] | None = None
+        self.cancel_tool: Callable[[str], None] = lambda call_id: None
+        self._commands: dict[int, Command[Any]] = {}
+        self._number = 0
+        self._queue: deque[inputs.Input] = deque()
+        self._feeding = False
+        self._thread = threading.get_ident()
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def feed(self, input: inputs.Input) -> None:
+        self._queue.append(input)
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._queue:
+                self._step(self._queue.popleft())
+        finally:
+            self._feeding = False
+
+    def _step(self, input: inputs.Input) -> None:
+        machine = self.machine
+        before = machine.deadline
+        heard: list[Any] = []
+        for action in machine.feed(input, anyio.current_time()):
+            if type(action) is actions.Emit:
+                heard.append(action.event)
+            else:
+                _ROUTES[type(action)](self, action)
+        for event in heard:
+            self._tell(event)
+        deadline = machine.deadline
+        if deadline is not None and deadline < (math.inf if before is None else before):
+            self.clock_gate.open()
+
+    def command(self, verb: str, make: Callable[[int], inputs.Input]) -> Command[Any]:
+        """Feed a verb of the caller's, and give its handle."""
+        self.check_thread(verb)
+        self._number += 1
+        command: Command[Any] = Command(verb, self._number)
+        self._commands[command.number] = command
+        self.feed(make(command.number))
+        return command
+
+    def check_thread(self, verb: str) -> None:
+        if threading.get_ident() != self._thread:
+            raise SessionStateError(
+                f"{verb}() was called from another thread; use anyio.from_thread.run_sync(session.{verb}, ...)"
+            )
+
+    @property
+    def open_commands(self) -> int:
+        return len(self._commands)
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def _send(self, action: actions.Send) -> None:
+        self.outbox.push(action)
+        self.model_gate.open()
+
+    def _play(self, action: actions.Play) -> None:
+        self.to_channel.append(action.audio)
+        self.channel_gate.open()
+
+    def _flush(self, action: actions.FlushPlayback) -> None:
+        self.to_channel.append(None)
+        self.channel_gate.open()
+
+    def _clear(self, action: actions.ClearPlayback) -> None:
+        """Drop our own queue first, then the channel's, so that nothing slips in between."""
+        self.to_channel.clear()
+        if self.clear_channel is not None:
+            try:
+                position = self.clear_channel()
+            except Exception as exc:
+                self.feed(inputs.ChannelFailed(exc))
+            else:
+                self.feed(inputs.PlaybackCleared(position))
+
+    def _start_tool(self, action: actions.StartTool) -> None:
+        self.to_tools.append(action)
+        self.tools_gate.open()
+
+    def _cancel_tool(self, action: actions.CancelTool) -> None:
+        self.cancel_tool(action.call_id)
+
+    def _settle(self, action: actions.Settle) -> None:
+        command = self._commands.pop(action.command)
+        if command.settle(action.error, action.result) or action.error is None:
+            return
+        if isinstance(action.error, CommandError) and command.state in ("lost", "aborted"):
+            return  # the session's own end says so already
+        message = f"{command.verb}() was refused: {action.error}"
+        code = getattr(action.error, "code", None)
+        self.feed(inputs.ErrorNoticed(SessionError(message, code=code, source="provider", cause=action.error)))
+
+    def _disconnect(self, action: actions.Disconnect) -> None:
+        self.stop(action.error)
+
+    def stop(self, error: Exception | None) -> None:
+        """Ask the session's task to end everything; the first reason counts."""
+        if not self.stopped:
+            self.stopped, self.error = True, error
+            self.stopping.open()
+
+    # -- consumers ----------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Any) -> None:
+        names = topics_of(event)
+        if type(event) is SessionError and not self._somebody_hears(names):
+            self.feed(inputs.Failed(event.error))
+        for stream in self.streams:
+            if stream.hears(names):
+                stream.push(event)
+        self.emitter.emit(names, event, self._listener_failed)
+
+    def _somebody_hears(self, names: tuple[str, ...]) -> bool:
+        return any(self.emitter.listens(name) for name in names) or any(s.hears(names) for s in self.streams)
+
+    def _listener_failed(self, listener: Listener, exc: Exception) -> None:
+        name = getattr(listener, "__qualname__", repr(listener))
+        logger.debug("listener %s raised %s", name, type(exc).__name__)
+        message = f"listener {name} raised {type(exc).__name__}: {exc}"
+        self.feed(inputs.ErrorNoticed(SessionError(message, source="listener", cause=exc)))
+
+
+_ROUTES: dict[type, Callable[[Driver, Any], None]] = {
+    actions.Send: Driver._send,
+    actions.Play: Driver._play,
+    actions.FlushPlayback: Driver._flush,
+    actions.ClearPlayback: Driver._clear,
+    actions.StartTool: Driver._start_tool,
+    actions.CancelTool: Driver._cancel_tool,
+    actions.Settle: Driver._settle,
+    actions.Disconnect: Driver._disconnect,
+}
+

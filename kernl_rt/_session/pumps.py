@@ -1,0 +1,80 @@
+"""The tasks of a session. Each awaits one thing and feeds; none decides anything."""
+
+from __future__ import annotations
+
+import anyio
+
+from kernl_rt._core import inputs
+from kernl_rt._session.driver import Driver
+from kernl_rt.abc import RealtimeChannel, RealtimeConnection
+from kernl_rt.exceptions import ConnectionClosed, ProtocolError
+
+__all__ = ["channel_in", "channel_out", "clock", "model_in", "model_out"]
+
+
+async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
+    """Model → machine."""
+    try:
+        while True:
+            for event in await connection.receive():
+                driver.feed(event)
+            while (stream := driver.streams.blocked) is not None:
+                await stream.wait_room()
+    except (ConnectionClosed, ProtocolError) as exc:
+        driver.feed(inputs.ConnectionLost(exc))
+
+
+async def model_out(driver: Driver, connection: RealtimeConnection) -> None:
+    """Machine → model. The one task that writes."""
+    outbox = driver.outbox
+    try:
+        while True:
+            while (event := outbox.pop()) is not None:
+                await connection.send(event)
+                driver.room_gate.open()
+            await driver.model_gate.wait()
+    except ConnectionClosed as exc:
+        driver.feed(inputs.ConnectionLost(exc))
+
+
+async def channel_in(driver: Driver, channel: RealtimeChannel) -> None:
+    """Human → machine. A source that can wait is made to, when the link falls behind."""
+    try:
+        while True:
+            event = await channel.receive()
+            driver.feed(event)
+            while not channel.live and not driver.outbox.has_room:
+                await driver.room_gate.wait()
+    except anyio.EndOfStream:
+        driver.feed(inputs.ChannelEnded())
+    except Exception as exc:
+        driver.feed(inputs.ChannelFailed(exc))
+
+
+async def channel_out(driver: Driver, channel: RealtimeChannel) -> None:
+    """Machine → human."""
+    queue = driver.to_channel
+    try:
+        while True:
+            while queue:
+                audio = queue.popleft()
+                if audio is None:
+                    await channel.flush()
+                else:
+                    await channel.send(audio)
+            await driver.channel_gate.wait()
+    except Exception as exc:
+        driver.feed(inputs.ChannelFailed(exc))
+
+
+async def clock(driver: Driver) -> None:
+    """Time → machine."""
+    while True:
+        deadline = driver.machine.deadline
+        if deadline is None:
+            await driver.clock_gate.wait()
+            continue
+        with anyio.CancelScope(deadline=deadline):
+            await driver.clock_gate.wait()
+        if anyio.current_time() >= deadline:
+            driver.feed(inputs.Tick())

@@ -1,0 +1,446 @@
+"""A live voice session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Generic, TypeVar, overload
+
+import anyio
+import pybase64
+from anyio.abc import TaskGroup, TaskStatus
+
+from kernl_rt._core import inputs
+from kernl_rt._emitter import Emitter, Listener
+from kernl_rt._session.async_listeners import AsyncListeners
+from kernl_rt._session.command import Command
+from kernl_rt._session.driver import Driver
+from kernl_rt._session.errors import bare
+from kernl_rt._session.runner import Runner
+from kernl_rt._session.statistics import SessionStatistics, statistics_of
+from kernl_rt._session.stream import BUFFER, EventStream, Policy, Streams
+from kernl_rt.abc import RealtimeChannel, RealtimeModel, RealtimeTransport
+from kernl_rt.agent import RealtimeAgent
+from kernl_rt.config import ConnectOptions, Credential, ResponseConfig
+from kernl_rt.context import Context
+from kernl_rt.events import ClientEvent, CustomEvent, RawClientEvent, Response, SessionError, Status, Usage
+from kernl_rt.exceptions import LaneFull, MisconfiguredError, SessionStateError
+from kernl_rt.items import ContentPart, ConversationItem, Message
+
+__all__ = ["RealtimeSession"]
+
+T = TypeVar("T")
+ListenerT = TypeVar("ListenerT", bound=Callable[[Any], Any])
+
+
+class RealtimeSession(Generic[T]):
+    """A conversation between a human and a model, from ``async with`` to its end.
+
+    ::
+
+        async with RealtimeSession(agent, channel=channel) as session:
+            session.send_message("Hello")
+            async for event in session:
+                ...
+
+    Entering connects and configures; leaving closes, and nothing of the session is left running. A fatal failure leaves
+    the ``async with`` as an exception, also while nobody iterates. An ``error`` event that nobody listens for (no
+    ``error`` or ``event`` listener, no iterator) is fatal.
+
+    The verbs (``send_message``, ``send_audio``, ``commit``, ``interrupt`` …) never wait: they may be called from any task
+    of the event loop's thread, from a listener or from a tool. Each returns a
+    :class:`~kernl_rt._session.command.Command` that may be awaited.
+
+    A session is used once. Generic over the type of the user's own object in ``context``.
+    """
+
+    def __init__(
+        self,
+        agent: RealtimeAgent[T],
+        *,
+        model: RealtimeModel | None = None,
+        channel: RealtimeChannel | None = None,
+        transport: RealtimeTransport | None = None,
+        context: Context[T] | T | None = None,
+        credential: Credential | None = None,
+        connect_options: ConnectOptions | None = None,
+    ) -> None:
+        """
+        Args:
+            agent: who speaks: instructions, voice, tools.
+            model: overrides the agent's.
+            channel: where the human's audio comes and goes; without one, feed :meth:`send_audio` and listen to ``audio``.
+            transport: how to reach the model; the best WebSocket of the running backend where ``None``.
+            context: the user's own object, or a :class:`~kernl_rt.Context` around it, for tools and instructions.
+            credential: a short-lived key, used instead of the model's own.
+
+        Raises:
+            MisconfiguredError: no model, or a channel together with a transport that carries the audio itself.
+        """
+        if not isinstance(agent, RealtimeAgent):
+            raise MisconfiguredError(f"the first argument is a RealtimeAgent, not a {type(agent).__name__}")
+        chosen = model or agent.model
+        if chosen is None:
+            raise MisconfiguredError(f"agent {agent.id!r} has no model: give it one, or pass model= to the session")
+        if channel is not None and transport is not None and transport.handles_audio:
+            raise MisconfiguredError(
+                "a channel and a transport that handles audio exclude each other: leave the channel out, "
+                "or use a transport without audio"
+            )
+        self._agent = agent
+        self._model = chosen
+        self._channel = channel
+        self._transport = transport
+        self._credential = credential
+        self._options = connect_options or ConnectOptions()
+        bound: Context[Any] = Context.of(context).bind(self, agent)
+        self._context: Context[T] = bound
+        self._emitter = Emitter()
+        self._streams = Streams()
+        self._async_listeners = AsyncListeners(self._streams, self._notice)
+        self._driver: Driver | None = None
+        self._runner: Runner | None = None
+        self._closed = anyio.Event()
+        self._stack: AsyncExitStack | None = None
+        self._started = False
+
+    # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def agent(self) -> RealtimeAgent[T]:
+        return self._agent
+
+    @property
+    def model(self) -> RealtimeModel:
+        return self._model
+
+    @property
+    def channel(self) -> RealtimeChannel | None:
+        return self._channel
+
+    @property
+    def context(self) -> Context[T]:
+        return self._context
+
+    @property
+    def id(self) -> str | None:
+        """The provider's id of the session; ``None`` until connected."""
+        return self._driver.machine.session_id if self._driver is not None else None
+
+    @property
+    def status(self) -> Status:
+        if self._driver is None:
+            return "closed" if self._closed.is_set() else "idle"
+        return self._driver.machine.status
+
+    @property
+    def muted(self) -> bool:
+        return self._driver.machine.muted if self._driver is not None else False
+
+    @property
+    def history(self) -> Sequence[ConversationItem]:
+        """The conversation so far, in order, as far as it was heard."""
+        return self._driver.machine.history if self._driver is not None else ()
+
+    @property
+    def usage(self) -> Usage:
+        """What the session has cost so far."""
+        return self._driver.machine.usage if self._driver is not None else Usage()
+
+    def statistics(self) -> SessionStatistics:
+        """Every lane with its fill and its losses, now.
+
+        Raises:
+            SessionStateError: before connecting.
+        """
+        if self._driver is None:
+            raise SessionStateError("a session has statistics once it has been connected")
+        return statistics_of(self._driver)
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> RealtimeSession[T]:
+        self._claim()
+        self._stack = stack = AsyncExitStack()
+        stack.enter_context(bare())
+        group = await stack.enter_async_context(anyio.create_task_group())
+        try:
+            await group.start(self._run)
+        except BaseException as exc:
+            # ``async with`` does not call __aexit__ when __aenter__ fails: unwind here, with the exception in flight.
+            await stack.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._stack is not None
+        if kind is None:
+            self.close()
+        return await self._stack.__aexit__(kind, error, traceback)
+
+    async def connect(self, task_group: TaskGroup) -> None:
+        """Start the session in a task group that the caller owns; returns once it is connected.
+
+        The session ends with :meth:`close`, or with the group. Its fatal errors are raised in the group.
+
+        Raises:
+            ConnectError: the subclass says what failed; nothing is left running.
+            MisconfiguredError: the configuration cannot be; nothing was sent.
+            SessionStateError: the session was used before.
+        """
+        self._claim()
+        await task_group.start(self._run)
+
+    def close(self, reason: str = "close requested") -> None:
+        """Ask the session to end. Returns at once; callable from a tool, a listener or any task; idempotent.
+
+        Raises:
+            SessionStateError: before connecting.
+        """
+        if self._runner is None:
+            raise SessionStateError("close() before the session was connected")
+        self._runner.close(reason)
+
+    async def aclose(self, deadline: float = 5.0) -> bool:
+        """Ask the session to end and wait until it has, at most ``deadline`` seconds.
+
+        Returns whether it ended in time; what is left then is a tool that refuses to be cancelled. Called from one of the
+        session's own tools, it is cancelled with the tool.
+
+        Raises:
+            SessionStateError: before connecting.
+        """
+        self.close()
+        with anyio.move_on_after(deadline):
+            await self._closed.wait()
+        return self._closed.is_set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the session has ended, for whatever reason. Cancelling it changes nothing."""
+        await self._closed.wait()
+
+    def _claim(self) -> None:
+        if self._started:
+            raise SessionStateError("a session is connected once; make a new RealtimeSession for another conversation")
+        self._started = True
+
+    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+        """The session's task: everything it owns lives and ends in here."""
+        self._runner = runner = Runner(
+            agent=self._agent,
+            model=self._model,
+            channel=self._channel,
+            transport=self._transport,
+            credential=self._credential,
+            options=self._options,
+            context=self._context,
+            emitter=self._emitter,
+            streams=self._streams,
+            publish=self._publish,
+        )
+        try:
+            with bare():
+                async with self._async_listeners:
+                    await runner.run(task_status)
+        finally:
+            self._closed.set()
+
+    def _publish(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def _notice(self, event: SessionError) -> None:
+        if self._driver is not None:
+            self._driver.feed(inputs.ErrorNoticed(event))
+
+    # -- verbs --------------------------------------------------------------------------------------------------------
+
+    def send_message(self, text: str, *, reply: bool = True) -> Command[ConversationItem]:
+        """Say something in writing, and ask for the reply to it (``reply=False``: do not ask).
+
+        The message goes out at once, also while the model speaks; the reply follows the one that runs. The handle settles
+        when the provider has taken the message.
+
+        Raises:
+            SessionStateError: not connected.
+            LaneFull: too many commands wait for an answer; this one was not taken.
+        """
+        if not isinstance(text, str):
+            raise MisconfiguredError(f"a message is text, not a {type(text).__name__}")
+        return self.send_item(Message("user", [ContentPart("input_text", text=text)]), reply=reply)
+
+    def send_item(self, item: ConversationItem, *, reply: bool = False) -> Command[ConversationItem]:
+        """Add any item to the conversation, and ask for a reply to it if ``reply``. Raises as :meth:`send_message`."""
+        return self._command("send_item", lambda number: inputs.ItemSubmitted(number, item, reply))
+
+    async def ask(self, text: str) -> Response:
+        """Send a message and wait for the whole reply to it, tool calls and the answer to them included.
+
+        Cancelling it leaves the message in the conversation.
+
+        Raises:
+            CommandRejected: the provider refused the message, or failed to reply.
+            CommandLost: the link ended first.
+            CommandAborted: the session was closed first.
+        """
+        item = Message("user", [ContentPart("input_text", text=text)])
+        command: Command[Response] = self._command(
+            "ask", lambda number: inputs.ItemSubmitted(number, item, reply=True, ask=True)
+        )
+        return await command.settled()
+
+    def send_audio(self, pcm: bytes | bytearray | memoryview | str) -> None:
+        """Send sound of the human, in the session's input format; a ``str`` is base64. Nothing is sent while muted.
+
+        Raises:
+            SessionStateError: not connected.
+            MisconfiguredError: ``pcm`` is neither bytes nor valid base64.
+            LaneFull: more than 8 MiB wait for the link; this sound was not taken.
+        """
+        driver = self._live("send_audio")
+        if isinstance(pcm, str):
+            try:
+                pcm = pybase64.b64decode(pcm, validate=True)
+            except ValueError:
+                raise MisconfiguredError("send_audio() got a str that is not base64; pass the bytes as they are") from None
+        elif not isinstance(pcm, (bytes, bytearray, memoryview)):
+            raise MisconfiguredError(f"send_audio() takes bytes or base64 text, not a {type(pcm).__name__}")
+        if driver.outbox.full:
+            raise LaneFull("8 MiB of audio wait for the link, which is stalled; this audio was not taken")
+        driver.feed(inputs.AudioSubmitted(bytes(pcm)))
+
+    def commit(self, *, reply: bool = True) -> Command[None]:
+        """End the human's turn (push-to-talk) and ask for the reply (``reply=False``: do not ask).
+
+        The handle settles when the provider has taken the turn, and is rejected where no audio was sent.
+
+        Raises:
+            SessionStateError: not connected.
+            LaneFull: too many commands wait for an answer.
+        """
+        return self._command("commit", lambda number: inputs.TurnCommitted(number, reply))
+
+    def request_reply(self, config: ResponseConfig | None = None) -> Command[Response]:
+        """Ask for a reply without saying anything; the handle settles with it when it is over. Raises as ``commit``."""
+        return self._command("request_reply", lambda number: inputs.ReplyRequested(number, config))
+
+    def interrupt(self) -> Command[None]:
+        """Stop the reply: generation is cancelled, playback is cleared, and the item is cut at what was heard.
+
+        Does nothing where nothing runs or plays. Raises as ``commit``.
+        """
+        return self._command("interrupt", inputs.InterruptRequested)
+
+    def mute(self) -> None:
+        """From now on the human's sound is not sent. Raises :class:`SessionStateError` where not connected."""
+        self._live("mute").feed(inputs.MuteChanged(True))
+
+    def unmute(self) -> None:
+        self._live("unmute").feed(inputs.MuteChanged(False))
+
+    def activity_started(self) -> None:
+        """Your own detector heard the human begin to speak: the reply is interrupted."""
+        self._live("activity_started").feed(inputs.ActivityReported(True))
+
+    def activity_ended(self) -> None:
+        """Your own detector heard the human stop: with turn detection off, the turn is committed."""
+        self._live("activity_ended").feed(inputs.ActivityReported(False))
+
+    def send(self, event: ClientEvent | Mapping[str, Any]) -> Command[Any]:
+        """Send any client event, or (a mapping) anything that the vocabulary lacks, as it is. Raises as ``commit``.
+
+        A request for a reply still waits for its turn.
+        """
+        if isinstance(event, Mapping):
+            event = RawClientEvent(dict(event))
+        submitted = event
+        return self._command("send", lambda number: inputs.EventSubmitted(number, submitted))
+
+    def _command(self, verb: str, make: Callable[[int], inputs.Input]) -> Command[Any]:
+        driver = self._live(verb)
+        if driver.machine.full:
+            raise LaneFull(f"too many commands wait for the provider's answer; {verb}() was not taken")
+        return driver.command(verb, make)
+
+    def _live(self, verb: str) -> Driver:
+        driver = self._driver
+        if driver is None:
+            raise SessionStateError(f"{verb}() before the session was connected: use it inside 'async with session'")
+        driver.check_thread(verb)
+        if not driver.machine.state.lifecycle.live:
+            raise SessionStateError(f"{verb}() while the session is {driver.machine.status}")
+        return driver
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def on(self, topic: str, listener: Listener) -> RealtimeSession[T]: ...
+
+    @overload
+    def on(self, topic: str) -> Callable[[ListenerT], ListenerT]: ...
+
+    def on(self, topic: str, listener: Listener | None = None) -> Any:
+        """Call ``listener(event)`` for each event of ``topic``: a topic, a kind, or ``"event"`` for all. Chainable.
+
+        Without ``listener``, a decorator. An ``async def`` listener is awaited, one event after the other, in a task of
+        the session's. What a listener raises becomes an ``error`` event.
+        """
+        return self._register(topic, listener, once=False)
+
+    @overload
+    def once(self, topic: str, listener: Listener) -> RealtimeSession[T]: ...
+
+    @overload
+    def once(self, topic: str) -> Callable[[ListenerT], ListenerT]: ...
+
+    def once(self, topic: str, listener: Listener | None = None) -> Any:
+        """As :meth:`on`, for the next such event only."""
+        return self._register(topic, listener, once=True)
+
+    def _register(self, topic: str, listener: Listener | None, *, once: bool) -> Any:
+        if not topic or not isinstance(topic, str):
+            raise MisconfiguredError(f"a topic is a name such as 'audio' or 'event', not {topic!r}")
+        if listener is None:
+
+            def decorate(function: ListenerT) -> ListenerT:
+                self._register(topic, function, once=once)
+                return function
+
+            return decorate
+        if not callable(listener):
+            raise MisconfiguredError(f"a listener is a function of one event, not a {type(listener).__name__}")
+        if not self._async_listeners.add(topic, listener, once=once):
+            self._emitter.on(topic, listener, once=once)
+        return self
+
+    def off(self, topic: str, listener: Listener) -> RealtimeSession[T]:
+        """Remove a listener that ``on`` or ``once`` registered; one that is not registered is ignored. Chainable."""
+        if not self._async_listeners.remove(topic, listener):
+            self._emitter.off(topic, listener)
+        return self
+
+    def emit(self, event: str | CustomEvent, data: Any = None) -> RealtimeSession[T]:
+        """Put an event of your own into the stream, in order with all others. Chainable.
+
+        Raises:
+            SessionStateError: not connected.
+        """
+        custom = event if isinstance(event, CustomEvent) else CustomEvent(event, data)
+        self._live("emit").feed(inputs.EventEmitted(custom))
+        return self
+
+    def events(self, *topics: str, policy: Policy = "shed", buffer: int = BUFFER) -> EventStream:
+        """An iterator over the events of ``topics`` (topics or kinds; all where none are named), from now on.
+
+        Make it before connecting to see everything from the start. ``policy`` says what happens when its ``buffer`` (a
+        number of events) is full: see :mod:`kernl_rt._session.stream`. It ends after the ``closed`` status.
+        """
+        return self._streams.open(topics, policy, buffer)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self.events()
+
+    def __repr__(self) -> str:
+        return f"<RealtimeSession agent={self._agent.id!r} model={self._model.name!r} {self.status} id={self.id!r}>"

@@ -1,0 +1,67 @@
+"""The counters of a session: what waits in each lane, and what was dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from kernl_rt._session.driver import Driver
+
+__all__ = ["LaneStatistics", "SessionStatistics", "StreamStatistics", "statistics_of"]
+
+
+@frozen
+class LaneStatistics:
+    """``waiting`` events and ``audio_ms`` of sound; ``dropped_ms`` of live sound that was shed, oldest first."""
+
+    waiting: int
+    audio_ms: float
+    dropped_ms: float
+    written: int
+
+
+@frozen
+class StreamStatistics:
+    """One event iterator: ``waiting`` events now, the most there ever were, and how many were shed."""
+
+    waiting: int
+    peak: int
+    dropped: int
+
+
+@frozen
+class SessionStatistics:
+    """A snapshot; see :meth:`RealtimeSession.statistics`."""
+
+    #: Waiting for the socket.
+    to_model: LaneStatistics
+    #: Sent to the channel or about to be, and not heard yet, in milliseconds.
+    playback_pending_ms: float
+    #: Heard so far, in milliseconds.
+    heard_ms: float
+    #: Commands that the provider has not answered.
+    open_commands: int
+    running_tools: int
+    streams: tuple[StreamStatistics, ...]
+    #: What arrived and was of no use: late audio of interrupted replies, duplicate calls, sound while muted.
+    discarded: Mapping[str, int]
+
+
+def statistics_of(driver: Driver) -> SessionStatistics:
+    state = driver.machine.state
+    outbox = driver.outbox
+    return SessionStatistics(
+        to_model=LaneStatistics(
+            waiting=len(outbox),
+            audio_ms=state.settings.input_format.ms(outbox.audio_bytes),
+            dropped_ms=outbox.dropped_ms,
+            written=outbox.written,
+        ),
+        playback_pending_ms=state.settings.output_format.ms(state.playback.pending),
+        heard_ms=state.playback.heard_ms,
+        open_commands=driver.open_commands,
+        running_tools=len(state.tools.open_calls()),
+        streams=tuple(StreamStatistics(len(s), s.peak, s.dropped) for s in driver.streams),
+        discarded=dict(state.counts),
+    )

@@ -1,0 +1,73 @@
+"""Running the user's functions, each in a scope of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from kernl_rt._core import actions, inputs
+from kernl_rt._session.driver import Driver
+from kernl_rt.context import Context
+from kernl_rt.events import ToolOutcome
+from kernl_rt.tool import Tool, error_text
+
+__all__ = ["ToolRunner"]
+
+logger = logging.getLogger("kernl_rt")
+
+
+class ToolRunner:
+    """Takes calls from the driver, runs each as a task, and feeds its one outcome."""
+
+    def __init__(self, driver: Driver, tools: Mapping[str, Tool[Any]], context: Context[Any]) -> None:
+        self._driver = driver
+        self._tools = tools
+        self._context = context
+        self._scopes: dict[str, anyio.CancelScope] = {}
+        driver.cancel_tool = self.cancel
+
+    def cancel(self, call_id: str) -> None:
+        """Cancel a running call; one that has not started yet will not."""
+        scope = self._scopes.get(call_id)
+        if scope is not None:
+            scope.cancel()
+
+    async def dispatch(self) -> None:
+        """The task that starts calls."""
+        async with anyio.create_task_group() as group:
+            await self._serve(group)
+
+    async def _serve(self, group: TaskGroup) -> None:
+        queue = self._driver.to_tools
+        while True:
+            while queue:
+                call = queue.popleft()
+                self._scopes[call.call_id] = anyio.CancelScope()
+                group.start_soon(self._run, call, name=f"kernl_rt tool {call.name}")
+            await self._driver.tools_gate.wait()
+
+    async def _run(self, call: actions.StartTool) -> None:
+        """One call, from its arguments to its one outcome. What the tool raises goes to the model."""
+        tool = self._tools[call.name]
+        context = self._context.for_call(call.call_id, call.name)
+        start = anyio.current_time()
+        outcome: ToolOutcome = "cancelled"
+        output = "The call was cancelled."
+        try:
+            with self._scopes[call.call_id] as scope:
+                with anyio.move_on_after(tool.timeout) as limit:
+                    output = await tool.call(context, call.arguments)
+                    outcome = "result"
+                if limit.cancelled_caught and not scope.cancel_called:
+                    outcome, output = "timeout", f"{call.name} timed out after {tool.timeout:g} seconds."
+        except Exception as exc:
+            logger.debug("tool %s raised %s", call.name, type(exc).__name__)
+            outcome, output = "error", error_text(exc)
+        finally:
+            del self._scopes[call.call_id]
+            duration = anyio.current_time() - start
+            self._driver.feed(inputs.ToolReturned(call.call_id, outcome, output, duration))

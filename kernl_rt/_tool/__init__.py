@@ -1,0 +1,1 @@
+"""What stands behind :func:`kernl_rt.tool.tool`: reading signatures and arguments, writing results, threads."""

@@ -1,0 +1,368 @@
+"""A model's arguments: JSON text → Python values of the annotated types.
+
+cattrs does the structuring, with its lax conversions replaced: a JSON value has to be of the kind that the schema
+asks for. ``"5"`` is no integer and 5 no string; an integer is accepted for a number, and a whole number written ``5.0``
+for an integer (JSON has one number type, and JSON Schema calls 5.0 an integer). What does not fit is a
+:class:`~kernl_rt._tool.scalars.Misfit`, in words that a model can act on and without the payload.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, time
+from enum import Enum
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import attrs
+import msgspec
+from cattrs import AttributeValidationNote, ClassValidationError, Converter, ForbiddenExtraKeysError
+
+from kernl_rt._tool.scalars import (
+    DICTS,
+    LISTS,
+    SETS,
+    TEXTUAL,
+    Hook,
+    Misfit,
+    is_namedtuple,
+    lenient,
+    noun,
+    or_enum,
+    origin_of,
+    read_bool,
+    read_enum,
+    read_float,
+    read_int,
+    read_literal,
+    read_null,
+    read_str,
+    read_textual,
+)
+
+#: JSON nested deeper than this is refused: no signature needs it, and recursion over it would exhaust the stack.
+MAX_DEPTH = 64
+
+
+def decode(text: str) -> dict[str, Any]:
+    """The JSON object in ``text``; blank text is an empty one (models send it for a function without parameters).
+
+    Raises:
+        Misfit: the text is no JSON, no object, nested too deep, or holds a number that is out of range.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(text)
+    except RecursionError:
+        raise _too_deep() from None
+    except UnicodeError:
+        raise Misfit([("", "are not JSON: they hold text that is not valid Unicode")]) from None
+    except msgspec.MsgspecError as exc:
+        raise Misfit([("", f"are not JSON: {exc}")]) from None
+    if not isinstance(value, dict):
+        raise Misfit.expected("one JSON object", value)
+    _check_depth(value)
+    return value
+
+
+def _too_deep() -> Misfit:
+    return Misfit([("", f"are nested deeper than {MAX_DEPTH} levels")])
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            children = each.values() if isinstance(each, dict) else each
+            inner.extend(child for child in children if isinstance(child, (dict, list)))
+        if not inner:
+            return
+        level = inner
+    raise _too_deep()
+
+
+@lru_cache(maxsize=2)
+def structurer(strict: bool = True) -> Converter:
+    """The converter: ``get_structure_hook(type)(value, type)`` gives the value or raises :class:`Misfit`.
+
+    Not ``strict``: unknown keys are dropped, and text that plainly writes a number or a boolean is read as one.
+    """
+    converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
+    scalars: dict[Any, Hook] = {str: read_str, int: read_int, float: read_float, bool: read_bool}
+    for kind in (*scalars, *TEXTUAL):
+        hook = scalars.get(kind, read_textual)
+        # Subclasses come here too, by cattrs' single dispatch: of those, only enums pass the schema.
+        converter.register_structure_hook(kind, or_enum(hook if strict else lenient(hook)))
+    converter.register_structure_hook_func(lambda t: t is type(None), read_null)
+    converter.register_structure_hook_func(lambda t: isinstance(t, type) and issubclass(t, Enum), read_enum)
+    converter.register_structure_hook_func(_is_literal, read_literal)
+    converter.register_structure_hook_factory(lambda t: origin_of(t) in LISTS, _list_factory)
+    converter.register_structure_hook_factory(lambda t: origin_of(t) in SETS, _set_factory)
+    converter.register_structure_hook_factory(lambda t: origin_of(t) is tuple, _tuple_factory)
+    converter.register_structure_hook_factory(lambda t: origin_of(t) in DICTS, _dict_factory)
+    converter.register_structure_hook_factory(_is_class, _class_factory)
+    converter.register_structure_hook_factory(is_namedtuple, _namedtuple_factory)
+    converter.register_structure_hook_factory(_is_union, _union_factory)
+    converter.register_structure_hook_factory(_is_annotated, _annotated_factory)
+    converter.register_structure_hook_func(lambda t: isinstance(t, type) and issubclass(t, msgspec.Struct), _struct)
+    converter.register_structure_hook_func(is_pydantic, _pydantic)
+    return converter
+
+
+# -- collections
+def _each(items: Sequence[Any], kinds: Iterable[Any], hooks: Iterable[Hook]) -> list[Any]:
+    """Stops at the first misfit: a hostile array must not make one exception per element."""
+    done: list[Any] = []
+    for index, (item, kind, hook) in enumerate(zip(items, kinds, hooks, strict=False)):
+        try:
+            done.append(hook(item, kind))
+        except Misfit as misfit:
+            raise misfit.under(f"[{index}]") from None
+    return done
+
+
+def _homogeneous(kind: Any, converter: Converter) -> Callable[[Any], list[Any]]:
+    inner = (get_args(kind) or (Any,))[0]
+    hook = converter.get_structure_hook(inner)
+
+    def structure(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise Misfit.expected("an array", value)
+        return _each(value, _repeat(inner), _repeat(hook))
+
+    return structure
+
+
+def _repeat(value: Any) -> Iterable[Any]:
+    while True:
+        yield value
+
+
+def _list_factory(kind: Any, converter: Converter) -> Hook:
+    items = _homogeneous(kind, converter)
+    return lambda value, _: items(value)
+
+
+def _set_factory(kind: Any, converter: Converter) -> Hook:
+    items = _homogeneous(kind, converter)
+    make: Callable[[list[Any]], Any] = frozenset if origin_of(kind) in (frozenset, abc.Set) else set
+
+    def structure(value: Any, _: Any) -> Any:
+        done = items(value)
+        try:
+            return make(done)
+        except TypeError:
+            raise Misfit([("", "must hold values that can be compared, not arrays or objects")]) from None
+
+    return structure
+
+
+def _tuple_factory(kind: Any, converter: Converter) -> Hook:
+    members = get_args(kind)
+    if (not members and kind is tuple) or (len(members) == 2 and members[1] is Ellipsis):
+        items = _homogeneous(kind, converter)
+        return lambda value, _: tuple(items(value))
+    return _fixed(members, len(members), converter, tuple)
+
+
+def _namedtuple_factory(kind: Any, converter: Converter) -> Hook:
+    hints = get_type_hints(kind, include_extras=True)
+    members = tuple(hints.get(name, Any) for name in kind._fields)
+    return _fixed(members, len(members) - len(kind._field_defaults), converter, lambda items: kind(*items))
+
+
+def _fixed(members: Sequence[Any], least: int, converter: Converter, make: Callable[[list[Any]], Any]) -> Hook:
+    hooks = [converter.get_structure_hook(member) for member in members]
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise Misfit.expected("an array", value)
+        if not least <= len(value) <= len(members):
+            wanted = str(least) if least == len(members) else f"{least} to {len(members)}"
+            raise Misfit([("", f"must be an array of {wanted} values, got {len(value)}")])
+        return make(_each(value, members, hooks))
+
+    return structure
+
+
+def _dict_factory(kind: Any, converter: Converter) -> Hook:
+    key_kind, inner = get_args(kind) or (str, Any)
+    hook = converter.get_structure_hook(inner)
+    read_key = _key_reader(key_kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misfit.expected("an object", value)
+        done: dict[Any, Any] = {}
+        for key, item in value.items():
+            try:
+                done[read_key(key)] = hook(item, inner)
+            except Misfit as misfit:
+                raise misfit.under(f".{key[:40]}") from None
+        return done
+
+    return structure
+
+
+def _key_reader(kind: Any) -> Callable[[str], Any]:
+    if kind in (str, Any):
+        return lambda key: key
+    wanted = dict[kind, None]
+
+    def read(key: str) -> Any:
+        # JSON writes every key as text: msgspec reads numbers, dates and enums from it.
+        try:
+            (done,) = msgspec.convert({key: None}, wanted, str_keys=True)
+        except msgspec.ValidationError:
+            raise Misfit([("", f"is a key that must be {noun(kind)}")]) from None
+        return done
+
+    return read
+
+
+# -- classes
+def _is_class(kind: Any) -> bool:
+    origin = origin_of(kind)
+    if is_typeddict(origin):
+        return True
+    if not isinstance(origin, type) or is_pydantic(kind):
+        return False
+    return attrs.has(origin) or dataclasses.is_dataclass(origin)
+
+
+def _class_factory(kind: Any, converter: Converter) -> Hook:
+    typed_dict = is_typeddict(origin_of(kind))
+    make = (converter.gen_structure_typeddict if typed_dict else converter.gen_structure_attrs_fromdict)(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misfit.expected("an object", value)
+        try:
+            return make(value, kind)
+        except ClassValidationError as group:
+            raise Misfit([problem for exc in group.exceptions for problem in _problems(exc)]) from None
+
+    return structure
+
+
+def _problems(exc: Exception) -> list[tuple[str, str]]:
+    notes = getattr(exc, "__notes__", ())
+    name = next((note.name for note in notes if isinstance(note, AttributeValidationNote)), None)
+    path = "" if name is None else f".{name}"
+    match exc:
+        case Misfit():
+            return list(exc.under(path).problems)
+        case ForbiddenExtraKeysError():
+            return [(f".{key[:40]}", "is unknown") for key in sorted(exc.extra_fields)[:5]]
+        case KeyError() if name is not None and exc.args == (name,):
+            return [(path, "is missing")]
+        case _:
+            return [(path, f"was refused: {_first_words(exc)}")]
+
+
+def _first_words(exc: Exception) -> str:
+    # attrs' validators put the message first and the attribute, its type and the value (the payload) after it.
+    words = exc.args[0] if exc.args and isinstance(exc.args[0], str) else type(exc).__name__
+    return words[:200]
+
+
+def _struct(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as exc:
+        raise Misfit([("", f"was refused: {exc}"[:200])]) from None
+
+
+def is_pydantic(kind: Any) -> bool:
+    """Whether ``kind`` is a pydantic model, told by what it can do: pydantic is never imported."""
+    return isinstance(kind, type) and hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate")
+
+
+def _pydantic(value: Any, kind: Any) -> Any:
+    try:
+        return kind.model_validate(value)
+    except Exception as exc:
+        if not hasattr(exc, "errors"):
+            raise Misfit([("", f"was refused: {_first_words(exc)}")]) from None
+        refused: Any = exc
+        details: list[Mapping[str, Any]] = refused.errors(include_url=False, include_context=False, include_input=False)
+        raise Misfit([(_steps(each["loc"]), f"was refused: {each['msg'][:200]}") for each in details[:5]]) from None
+
+
+def _steps(location: Iterable[int | str]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step[:40]}" for step in location)
+
+
+# -- unions and constraints
+def _is_literal(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Literal
+
+
+def _is_union(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Union or origin is types.UnionType
+
+
+def _is_annotated(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Annotated
+
+
+def _union_factory(kind: Any, converter: Converter) -> Hook:
+    members = [type(None) if member is None else member for member in get_args(kind)]
+    hooks = [(member, converter.get_structure_hook(member)) for member in members]
+    if not converter.forbid_extra_keys:
+        # Lenient: what fits one member as it is must not be read as another ("5" for ``int | str``).
+        hooks = [(member, structurer().get_structure_hook(member)) for member in members] + hooks
+    solid = [member for member in members if member is not type(None)]
+
+    def structure(value: Any, _: Any) -> Any:
+        misfits: list[Misfit] = []
+        for member, hook in hooks:
+            try:
+                return hook(value, member)
+            except Misfit as misfit:
+                misfits.append(misfit)
+        inner = [misfit for misfit in misfits if any(path for path, _ in misfit.problems)]
+        if inner:
+            raise inner[0]
+        if len(solid) == 1 and value is not None:
+            raise misfits[members.index(solid[0])]
+        raise Misfit.expected(" or ".join(noun(member) for member in members), value)
+
+    return structure
+
+
+def _annotated_factory(kind: Any, converter: Converter) -> Hook:
+    base, *metadata = get_args(kind)
+    hook = converter.get_structure_hook(base)
+    limits = tuple(each for each in metadata if isinstance(each, msgspec.Meta))
+    if not limits:
+        return lambda value, _: hook(value, base)
+
+    def structure(value: Any, _: Any) -> Any:
+        done = hook(value, base)
+        scalar = isinstance(done, (str, int, float, bytes, datetime, time))
+        _check_limits(done if scalar else value, limits)
+        return done
+
+    return structure
+
+
+def _check_limits(value: Any, limits: tuple[msgspec.Meta, ...]) -> None:
+    limited: Any = type(value)
+    for limit in limits:
+        limited = Annotated[limited, limit]
+    try:
+        msgspec.convert(value, limited, strict=True)
+    except msgspec.ValidationError as exc:
+        raise Misfit([("", "must be " + str(exc).removeprefix("Expected ").replace("`", "")[:200])]) from None
+    except TypeError:
+        # The limit is one for another member of a union: ``Annotated[int | None, Meta(ge=0)]`` says nothing of null.
+        return

@@ -1,0 +1,107 @@
+"""What went wrong while connecting, in the words of our own tree. One status table for WebSocket and HTTP."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from kernl_rt._transport._address import redact
+from kernl_rt.exceptions import (
+    AuthenticationError,
+    ConnectError,
+    ConnectRefusedError,
+    HandshakeError,
+    ModelNotFoundError,
+    NameResolutionError,
+    PermissionDeniedError,
+    RateLimitedError,
+    TLSError,
+)
+
+__all__ = ["excerpt", "network_error", "retry_after", "status_error"]
+
+_EXCERPT = 200
+_STATUSES: Mapping[int, tuple[type[ConnectError], str]] = {
+    401: (AuthenticationError, "refused the credentials: the key is missing, wrong or expired"),
+    403: (PermissionDeniedError, "does not allow this"),
+    404: (ModelNotFoundError, "knows no such model or path"),
+    429: (RateLimitedError, "says that there are too many requests or sessions"),
+}
+
+
+def excerpt(body: bytes) -> str:
+    """The message in an error's body, at most 200 characters on one line; ``""`` where there is none."""
+    text = body[:65536].decode("utf-8", "replace")
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict):
+        inner = parsed.get("error", parsed)
+        found = inner.get("message") or inner.get("detail") if isinstance(inner, dict) else inner
+        text = found if isinstance(found, str) else text
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds from a ``Retry-After`` header (RFC 9110 section 10.2.3): a number of seconds or a date."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        return max(0.0, moment.timestamp() - time.time())
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def status_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, where: str, secrets: Sequence[str] = ()
+) -> ConnectError:
+    """The error that an HTTP ``status`` stands for. ``headers`` have lower-case names; only ``retry-after`` is read."""
+    kind, meaning = _STATUSES.get(status, (HandshakeError, ""))
+    if not meaning:
+        meaning = f"answered with HTTP status {status}"
+        if 300 <= status < 400:
+            meaning += ", a redirect: redirects are not followed, use the final URL"
+    said = redact(excerpt(body), secrets)
+    message = f"{where} {meaning}" + (f": {said}" if said else "")
+    if kind is RateLimitedError:
+        return RateLimitedError(message, status=status, retry_after=retry_after(headers.get("retry-after")))
+    return kind(message, status=status)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and everything beneath it; connection attempts hide theirs in groups and causes."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    beneath = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if beneath is not None:
+        yield from _causes(beneath)
+
+
+def network_error(error: BaseException, where: str) -> ConnectError:
+    """The error for a failed name lookup, connection or TLS handshake."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return NameResolutionError(f"cannot find the host of {where}: {cause.strerror or cause}")
+        if isinstance(cause, UnicodeError):
+            return NameResolutionError(f"the host name of {where} is not a possible name")
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"the certificate was refused: {cause.verify_message}"
+            return TLSError(f"no secure connection to {where}: {reason}")
+        if isinstance(cause, ssl.SSLError):
+            return TLSError(f"no secure connection to {where}: {cause.reason or cause}")
+    reasons = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return ConnectRefusedError(f"cannot connect to {where}: {reasons[-1] if reasons else error}")

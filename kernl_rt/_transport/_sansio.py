@@ -1,0 +1,210 @@
+"""A WebSocket over any anyio byte stream: websockets' sans-I/O protocol, for both ends and both backends.
+
+Three tasks: one reads, one writes, one pings. The reader never writes, so that a peer which does not read cannot stop us
+from reading, and the writer alone touches the stream's sending side, so that no cancelled sender tears a frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import ByteStream, TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame
+from websockets.protocol import OPEN, SERVER, Protocol
+
+from kernl_rt._transport._frames import Assembler, Violation, check_close_code, clip_reason
+from kernl_rt._transport._heartbeat import Heartbeat
+from kernl_rt._transport._queues import Inbox, Outbox
+from kernl_rt._transport._scope import CLOSE_TIMEOUT, Link
+from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge
+
+__all__ = ["QUIET", "READ_SIZE", "SansioLink"]
+
+#: Part of no logging tree, so nothing can turn it on: at DEBUG, websockets writes headers, keys included.
+QUIET = logging.Logger("kernl_rt.silent", logging.CRITICAL + 1)
+READ_SIZE = 65536
+_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
+#: How a stream says that it is of no more use. "Busy": a TLS stream that must answer a key update while it writes.
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, ssl.SSLError, OSError)
+
+
+class SansioLink(Link):
+    """An open WebSocket: ``protocol`` has finished its handshake on ``stream``."""
+
+    def __init__(self, stream: ByteStream, protocol: Protocol, limit: int, heartbeat: Heartbeat) -> None:
+        super().__init__()
+        self._stream = stream
+        self._protocol = protocol
+        self._limit = limit
+        self._heartbeat = heartbeat
+        self._assembler = Assembler(limit)
+        self._inbox = Inbox()
+        self._outbox = Outbox(self._write)
+        self._close_started = False
+        self._released = anyio.Event()
+        #: Nothing more is to be learned from the peer.
+        self._read_all = False
+        #: The closing handshake is over, or the peer has gone.
+        self._parted = anyio.Event()
+        self.subprotocol: str | None = protocol.subprotocol
+
+    def start(self, task_group: TaskGroup) -> None:
+        # What came in one packet with the handshake is already inside the protocol.
+        self._advance()
+        self.spawn(task_group, self._read)
+        self.spawn(task_group, self._run_outbox)
+        self.spawn(task_group, self._beat)
+
+    async def receive(self) -> Sequence[str | bytes]:
+        return await self._inbox.take()
+
+    async def send(self, message: str | bytes) -> None:
+        await checkpoint_if_cancelled()
+        if self._protocol.state is not OPEN or self._inbox.error is not None:
+            raise self._closed_error()
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        if not await self._outbox.send(b"".join(self._protocol.data_to_send())):
+            raise self._closed_error()
+
+    def _closed_error(self) -> ConnectionClosed:
+        error = self._inbox.fresh_error()
+        return error if isinstance(error, ConnectionClosed) else ConnectionClosed(1009, str(error))
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        check_close_code(code)
+        if self._close_started:
+            await self._released.wait()
+            return
+        self._close_started = True
+        try:
+            self._inbox.end(ConnectionClosed(code, clip_reason(reason)))
+            with anyio.move_on_after(CLOSE_TIMEOUT):
+                if self._protocol.state is OPEN:
+                    self._protocol.send_close(code, clip_reason(reason))
+                    await self._outbox.send(b"".join(self._protocol.data_to_send()))
+                await self._outbox.flush()
+                await self._parted.wait()
+        finally:
+            self.stop()
+            with anyio.CancelScope(shield=True):
+                await self.release()
+
+    def stop(self) -> None:
+        super().stop()
+        self._inbox.end(ConnectionClosed(1006, "the link was aborted"))
+        self._outbox.fail()
+
+    async def release(self) -> None:
+        try:
+            await anyio.aclose_forcefully(self._stream)
+        except STREAM_ERRORS:
+            pass  # It is closed, which is all that was asked.
+        self._released.set()
+
+    async def _write(self, data: str | bytes) -> None:
+        assert isinstance(data, bytes)
+        await self._stream.send(data)
+
+    async def _run_outbox(self) -> None:
+        try:
+            await self._outbox.run()
+        except STREAM_ERRORS:
+            # The reader says why, from what the peer sent last: a close frame may still be waiting to be read.
+            self._outbox.fail()
+            with anyio.move_on_after(CLOSE_TIMEOUT):
+                await self._parted.wait()
+            self._lost("writing failed")
+
+    async def _read(self) -> None:
+        try:
+            while not self._read_all:
+                data = await self._stream.receive(READ_SIZE)
+                self._heartbeat.heard()
+                self._protocol.receive_data(data)
+                self._advance()
+                if self._inbox.full:
+                    await self._inbox.room()
+            await self._linger()
+        except anyio.EndOfStream:
+            self._lost("the connection ended without a close frame")
+        except STREAM_ERRORS as error:
+            self._lost(f"the connection broke: {type(error.__cause__ or error).__name__}")
+
+    def _advance(self) -> None:
+        """Act on what the protocol has read, then on what it wants to say."""
+        try:
+            for frame in self._protocol.events_received():
+                if isinstance(frame, Frame):
+                    self._on_frame(frame)
+        except Violation as violation:
+            self._protocol.fail(violation.code, violation.reason)
+            self._failed(violation.code, violation.reason)
+        problem = self._protocol.parser_exc
+        if problem is not None and self._protocol.close_sent is not None:
+            self._failed(self._protocol.close_sent.code, self._protocol.close_sent.reason)
+        for data in self._protocol.data_to_send():
+            if data:
+                self._outbox.urge(data)
+
+    def _on_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode <= _BINARY:
+            message = self._assembler.feed(opcode, bytes(frame.data), frame.fin)
+            if message is not None:
+                self._inbox.put(message)
+        elif opcode == _CLOSE:
+            close = self._protocol.close_rcvd
+            assert close is not None
+            self._inbox.end(ConnectionClosed(close.code, close.reason))
+            self._read_all = True
+            self._parted.set()
+
+    def _failed(self, code: int, reason: str) -> None:
+        """We close because of what the peer did."""
+        if code == 1009 or isinstance(self._protocol.parser_exc, PayloadTooBig):
+            self._inbox.end(MessageTooLarge(f"the peer sent a message of more than {self._limit} bytes"))
+        else:
+            self._inbox.end(ConnectionClosed(code, reason))
+        # Not parted yet: a socket that is closed while data still comes in is reset, and our close frame with it.
+        self._read_all = True
+
+    async def _linger(self) -> None:
+        """After the closing handshake: let our answer out, and give the peer time to read it before the socket goes."""
+        with anyio.move_on_after(CLOSE_TIMEOUT):
+            await self._outbox.flush()
+            if self._protocol.side is not SERVER or self._protocol.parser_exc is not None:
+                try:
+                    while True:
+                        await self._stream.receive(READ_SIZE)
+                except anyio.EndOfStream:
+                    pass
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        self._outbox.fail()
+        self._parted.set()
+        await self.release()
+
+    def _lost(self, reason: str) -> None:
+        self._inbox.end(ConnectionClosed(1006, reason))
+        self._outbox.fail()
+        self._parted.set()
+
+    async def _beat(self) -> None:
+        await self._heartbeat.run(self._ping, lambda: self._inbox.full)
+        self._lost("keepalive ping timeout")
+        await self._hang_up()
+
+    def _ping(self) -> None:
+        if self._protocol.state is OPEN:
+            self._protocol.send_ping(b"kernl")
+            for data in self._protocol.data_to_send():
+                self._outbox.urge(data)

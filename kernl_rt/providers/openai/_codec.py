@@ -1,0 +1,271 @@
+"""The OpenAI Realtime protocol: frames to events and back. Pure translation by the tables of ``_wire``."""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+import pybase64
+
+from kernl_rt import events as ev
+from kernl_rt.config import SessionConfig
+from kernl_rt.events import ClientEvent, ServerEvent
+from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolError, SessionExpired
+from kernl_rt.items import FunctionCallOutput
+from kernl_rt.providers._fields import Misfit, Struct, canonical
+from kernl_rt.providers.openai._wire import AUDIO_DELTA, CLIENT, SERVER
+
+__all__ = ["OpenAICodec"]
+
+_read_json: Callable[[str | bytes], Any] = msgspec.json.Decoder().decode
+_write_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+#: A frame shorter than this is not worth cutting (bytes).
+_WORTH_CUTTING = 512
+#: How far into a frame the sound may begin. All that OpenAI sends before it takes 240 bytes.
+_HEAD = 1024
+
+
+class OpenAICodec:
+    """Translate one connection's frames.
+
+    ``decode`` and ``encode`` are the client's side; ``encode_server`` and ``decode_client`` are the same tables read
+    the other way, for simulators, recordings and replay. Nothing that a frame says is lost: encoding what was decoded
+    gives the frame.
+
+    The only state is what ended the session, for :meth:`closed`, and ``defaults``: a configuration laid under the first
+    ``session.update``.
+    """
+
+    def __init__(self, defaults: SessionConfig | None = None) -> None:
+        self._defaults = defaults
+        self._expired = False
+
+    # -- what the model says
+
+    def decode(self, message: str | bytes) -> Sequence[ServerEvent]:
+        """The events in one frame: for this protocol always one.
+
+        Never raises: a frame that cannot be understood is a ``SessionError`` with ``source="protocol"`` that says what
+        is wrong and where, and holds nothing of the frame; one of an unknown type is a ``RawServerEvent``.
+        """
+        if len(message) >= _WORTH_CUTTING and (event := _decode_audio(message)) is not None:
+            return (event,)
+        frame: Any = None
+        try:
+            frame = _read_object(message)
+            name = _name_of(frame)
+            struct = _SERVER_BY_TYPE.get(name)
+            if struct is None:
+                return (ev.RawServerEvent(name, frame, event_id=_event_id(frame)),)
+            event = _decode_struct(struct, frame, name)
+        except ProtocolError as error:
+            return (ev.SessionError(str(error), source="protocol", cause=error, event_id=_event_id(frame)),)
+        if type(event) is ev.SessionError and event.code == "session_expired":
+            self._expired = True
+        return (event,)
+
+    def encode_server(self, event: ServerEvent) -> dict[str, Any]:
+        """The frame, as an object, that :meth:`decode` reads as ``event``.
+
+        Raises:
+            MisconfiguredError: the protocol has no message for it.
+        """
+        if isinstance(event, ev.RawServerEvent):
+            return dict(event.data)
+        return _struct_for(_SERVER_BY_CLASS, event).encode(event)
+
+    # -- what we say
+
+    def encode(self, event: ClientEvent) -> str:
+        """The frame that says ``event``, as text.
+
+        A ``ToolResult`` becomes the item that OpenAI wants; an activity becomes what it means where turn detection is
+        off: its start drops what was buffered before, its end commits.
+
+        Raises:
+            MisconfiguredError: the protocol has no message for it, or a value in it is not JSON.
+        """
+        if type(event) is ev.AudioInputAppend and not event.extra:
+            name = "" if event.event_id is None else f'"event_id":{_to_json(event.event_id)},'
+            audio = pybase64.b64encode_as_string(event.audio)
+            return f'{{{name}"type":"input_audio_buffer.append","audio":"{audio}"}}'
+        if isinstance(event, ev.SessionUpdate) and self._defaults is not None:
+            event = attrs.evolve(event, config=self._defaults.merged(event.config))
+            self._defaults = None
+        return _to_json(self.encode_client(event))
+
+    def encode_client(self, event: ClientEvent) -> dict[str, Any]:
+        """The frame that says ``event``, as an object."""
+        if isinstance(event, ev.RawClientEvent):
+            said = {} if event.event_id is None else {"event_id": event.event_id}
+            return {**said, **event.data}
+        event = _in_openai_terms(event)
+        return _struct_for(_CLIENT_BY_CLASS, event).encode(event)
+
+    def decode_client(self, message: str | bytes) -> ClientEvent:
+        """What a client says in one frame; a type that is unknown is a ``RawClientEvent``.
+
+        Raises:
+            ProtocolError: the frame cannot be understood; says what is wrong and where.
+        """
+        frame = _read_object(message)
+        name = _name_of(frame)
+        struct = _CLIENT_BY_TYPE.get(name)
+        if struct is None:
+            return ev.RawClientEvent(frame, event_id=_event_id(frame))
+        event: ClientEvent = _decode_struct(struct, frame, name)
+        return event
+
+    # -- how it ends
+
+    def closed(self, error: ConnectionClosed) -> ConnectionClosed:
+        """What the end of the link means.
+
+        At its limit of 60 minutes the service sends an ``error`` with the code ``session_expired`` and closes with 1001
+        and "Your session hit the maximum duration of 60 minutes."; either may be missing.
+        """
+        said_so = error.code == 1001 and "maximum duration" in error.reason.lower()
+        if (said_so or self._expired) and not isinstance(error, SessionExpired):
+            return SessionExpired(error.code, error.reason)
+        return error
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+_SERVER_BY_TYPE = {struct.type: struct for struct in SERVER}
+#: The beta protocol's word, which compatible services still use; it stays in ``extra["type"]``.
+_SERVER_BY_TYPE["conversation.item.created"] = _SERVER_BY_TYPE["conversation.item.added"]
+_CLIENT_BY_TYPE = {struct.type: struct for struct in CLIENT}
+
+
+def _by_class(structs: Sequence[Struct]) -> dict[type, list[Struct]]:
+    table: dict[type, list[Struct]] = {}
+    for struct in structs:
+        table.setdefault(struct.cls, []).append(struct)
+    return table
+
+
+_SERVER_BY_CLASS = _by_class(SERVER)
+_SERVER_BY_CLASS[ev.ToolStarted] = _SERVER_BY_CLASS[ev.OutputItemAdded]
+_SERVER_BY_CLASS[ev.SessionError] = [_SERVER_BY_TYPE["error"]]
+_CLIENT_BY_CLASS = _by_class(CLIENT)
+
+
+def _struct_for(table: Mapping[type, list[Struct]], event: ServerEvent | ClientEvent) -> Struct:
+    for struct in table.get(type(event), ()):
+        if all(getattr(event, name) == value for name, value in struct.fixed.items()):
+            return struct
+    raise MisconfiguredError(f"OpenAI's protocol has no message for {event.kind!r}")
+
+
+def _in_openai_terms(event: ClientEvent) -> ClientEvent:
+    match event:
+        case ev.ToolResult(call_id=call_id, output=output, item_id=item_id):
+            item = FunctionCallOutput(call_id=call_id, output=output, id=item_id)
+            return ev.ItemCreate(item, event_id=event.event_id, extra=event.extra)
+        case ev.ActivityStart():
+            return ev.AudioInputClear(event_id=event.event_id, extra=event.extra)
+        case ev.ActivityEnd():
+            return ev.AudioInputCommit(event_id=event.event_id, extra=event.extra)
+    return event
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read_object(message: str | bytes) -> dict[str, Any]:
+    try:
+        frame = _read_json(message)
+    except RecursionError:
+        raise ProtocolError("the frame is nested too deeply") from None
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"the frame is not JSON: {error}") from None
+    except ValueError:
+        raise ProtocolError("the frame is not JSON: its text is not Unicode") from None
+    if type(frame) is not dict:
+        raise ProtocolError("the frame is JSON, but not an object")
+    return frame
+
+
+def _name_of(frame: dict[str, Any]) -> str:
+    name = frame.get("type")
+    if type(name) is not str:
+        raise ProtocolError("the frame's type is missing" if name is None else "the frame's type is not a text")
+    return name
+
+
+def _event_id(frame: Any) -> str | None:
+    name = frame.get("event_id") if type(frame) is dict else None
+    return name if type(name) is str else None
+
+
+def _decode_struct(struct: Struct, frame: dict[str, Any], name: str) -> Any:
+    try:
+        return struct.decode(frame)
+    except Misfit as misfit:
+        raise ProtocolError(f"{name}: {misfit}") from None
+
+
+def _decode_audio(message: Any) -> ev.AudioDelta | None:
+    """Read a frame of sound without its sound going through the JSON parser, or ``None`` where that is not certain.
+
+    Base64 holds neither quotes nor backslashes, so the next quote ends the sound. Its place is top level when no other
+    brace stands before it, and it is the last of its name when no backslash and no second one stands after it.
+    """
+    marks: tuple[Any, ...] = _BYTES_MARKS if type(message) is bytes else _TEXT_MARKS
+    key, name, brace, escape, last = marks
+    begin = message.find(key, 0, _HEAD) + _KEY_SIZE
+    end = message.find(last[:1], begin)
+    tail = message[end:]
+    head = message[:begin]
+    if begin < _KEY_SIZE or end < 0 or head.rfind(brace) != 0 or head.endswith(escape + key):
+        return None
+    if tail != last and (escape in tail or name in tail):
+        return None
+    sound = message[begin:end]
+    try:
+        frame = _read_json(head + tail)
+        if frame.get("type") != AUDIO_DELTA.type or frame.get("delta") != "":
+            return None
+        if sound.endswith(_PADDING[type(sound)]) and not canonical(
+            sound if type(sound) is str else str(sound[-4:], "ascii")
+        ):
+            return None
+        frame["delta"] = pybase64.b64decode(sound, validate=True)
+        event: ev.AudioDelta = AUDIO_DELTA.decode(frame)
+    except (msgspec.MsgspecError, Misfit, Base64Error, ValueError, RecursionError):
+        return None  # the whole frame is read the slow way, which says what is wrong
+    return event
+
+
+_KEY_SIZE = len('"delta":"')
+_TEXT_MARKS = ('"delta":"', '"delta"', "{", "\\", '"}')
+_BYTES_MARKS = tuple(mark.encode() for mark in _TEXT_MARKS)
+_PADDING: dict[type, Any] = {str: "=", bytes: b"="}
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _to_json(value: Any) -> str:
+    try:
+        return _write_json(value).decode()
+    except UnicodeEncodeError:
+        # Lone surrogates (a tool's output, a broken emoji) have no UTF-8; one of them must not cost the session.
+        return _write_json(_without_surrogates(value)).decode()
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise MisconfiguredError(f"a value in the event is not JSON: {type(error).__name__}") from error
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_surrogates(item) for item in value]
+    return value

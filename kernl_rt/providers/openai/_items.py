@@ -1,0 +1,109 @@
+"""The nine kinds of conversation item on OpenAI's wire, and their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernl_rt.exceptions import MisconfiguredError
+from kernl_rt.items import (
+    ContentPart,
+    FunctionCall,
+    FunctionCallOutput,
+    McpApprovalRequest,
+    McpApprovalResponse,
+    McpCall,
+    McpListTools,
+    Message,
+    UnknownItem,
+)
+from kernl_rt.providers._fields import BASE64, BOOLEAN, OBJECT, Field, Kind, ListOf, Struct, Tagged
+
+__all__ = ["ITEM", "PART"]
+
+
+class _Unknown(Kind):
+    """An item of another kind (``item_reference`` is one): whole in ``extra``."""
+
+    def decode(self, value: Any) -> UnknownItem:
+        name, status = value.get("id"), value.get("status")
+        return UnknownItem(
+            id=name if isinstance(name, str) else None,
+            status=status if status in ("in_progress", "completed", "incomplete") else None,
+            extra=value,
+        )
+
+    def encode(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, UnknownItem):
+            raise MisconfiguredError(f"a conversation holds items, not a {type(value).__name__}")
+        said = {"id": value.id, "status": value.status}
+        return {**{key: item for key, item in said.items() if item is not None}, **value.extra}
+
+
+PART = Struct(
+    ContentPart,
+    Field("type"),
+    Field("text"),
+    Field("transcript"),
+    Field("audio", kind=BASE64),
+    Field("image_url"),
+    Field("detail"),
+)
+_ANY_ITEM = (Field("id"), Field("status"))
+
+ITEM = Tagged(
+    [
+        Struct(
+            Message,
+            *_ANY_ITEM,
+            Field("role"),
+            Field("content", kind=ListOf(PART), required=True),
+            type="message",
+        ),
+        Struct(
+            FunctionCall,
+            *_ANY_ITEM,
+            Field("call_id"),
+            Field("name"),
+            Field("arguments", required=True),
+            type="function_call",
+        ),
+        Struct(
+            FunctionCallOutput, *_ANY_ITEM, Field("call_id"), Field("output"), type="function_call_output"
+        ),
+        Struct(
+            McpListTools,
+            *_ANY_ITEM,
+            Field("server_label"),
+            Field("tools", kind=ListOf(OBJECT), required=True),
+            type="mcp_list_tools",
+        ),
+        Struct(
+            McpCall,
+            *_ANY_ITEM,
+            Field("server_label"),
+            Field("name"),
+            Field("arguments"),
+            Field("output"),
+            Field("error", kind=OBJECT),
+            Field("approval_request_id"),
+            type="mcp_call",
+        ),
+        Struct(
+            McpApprovalRequest,
+            *_ANY_ITEM,
+            Field("server_label"),
+            Field("name"),
+            Field("arguments"),
+            type="mcp_approval_request",
+        ),
+        Struct(
+            McpApprovalResponse,
+            *_ANY_ITEM,
+            Field("approval_request_id"),
+            Field("approve", kind=BOOLEAN),
+            Field("reason"),
+            type="mcp_approval_response",
+        ),
+    ],
+    _Unknown(),
+)

@@ -1,0 +1,144 @@
+"""What OpenAI's server events are made of: sessions, responses, usage, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from kernl_rt import events as ev
+from kernl_rt.items import NOTHING
+from kernl_rt.providers._fields import COUNT, INTEGER, NUMBER, OBJECT, TEXT, Field, Kind, ListOf, Struct
+from kernl_rt.providers.openai._config import encode_session, parse_session
+from kernl_rt.providers.openai._items import ITEM
+from kernl_rt.providers.openai._options import MAX_TOKENS
+
+__all__ = ["ERROR", "RATE_LIMIT", "RESPONSE", "SESSION", "SESSION_ERROR", "TRANSCRIPT_USAGE"]
+
+
+class _Session(Kind):
+    """The session as the server tells it: read for what we know, kept whole."""
+
+    def decode(self, value: Any) -> ev.SessionInfo:
+        facts: ev.SessionInfo = _SESSION_FACTS.decode(value)
+        config = parse_session(value)
+        return attrs.evolve(facts, config=attrs.evolve(config, extra={}), raw=value)
+
+    def encode(self, value: ev.SessionInfo) -> dict[str, Any]:
+        if value.raw:
+            return dict(value.raw)
+        config = encode_session(value.config)
+        return {"object": "realtime.session", **_SESSION_FACTS.encode(value), **config}
+
+
+class _TranscriptUsage(Struct):
+    """Usage that says by what it is billed."""
+
+    def encode(self, value: ev.Usage) -> dict[str, Any]:
+        return {"type": "tokens" if value.seconds is None else "duration", **super().encode(value)}
+
+
+_TOKENS = (
+    Field("text_tokens", "text", COUNT),
+    Field("audio_tokens", "audio", COUNT),
+    Field("image_tokens", "image", COUNT),
+    Field("reasoning_tokens", "reasoning", COUNT),
+    Field("cached_tokens", "cached", COUNT),
+)
+_TOKEN_DETAILS = Struct(
+    ev.TokenDetails,
+    *_TOKENS,
+    Field("cached_tokens_details", "cached_details", Struct(ev.TokenDetails, *_TOKENS)),
+)
+_USAGE = (
+    Field("input_tokens", kind=COUNT),
+    Field("output_tokens", kind=COUNT),
+    Field("total_tokens", kind=COUNT),
+    Field("input_token_details", "input", _TOKEN_DETAILS),
+    Field("output_token_details", "output", _TOKEN_DETAILS),
+    Field("seconds", kind=NUMBER),
+)
+ERROR = Struct(ev.ResponseError, Field("type"), Field("code"), Field("message"))
+RESPONSE = Struct(
+    ev.Response,
+    Field("id"),
+    Field("status"),
+    Field(
+        "status_details",
+        kind=Struct(ev.StatusDetails, Field("type"), Field("reason"), Field("error", kind=ERROR)),
+    ),
+    Field("output", kind=ListOf(ITEM)),
+    Field("usage", kind=Struct(ev.Usage, *_USAGE)),
+    Field("conversation_id"),
+    Field("output_modalities", kind=ListOf(TEXT)),
+    Field("max_output_tokens", kind=MAX_TOKENS),
+    Field("metadata", kind=OBJECT),
+)
+RATE_LIMIT = Struct(
+    ev.RateLimit,
+    Field("name"),
+    Field("limit", kind=INTEGER),
+    Field("remaining", kind=INTEGER),
+    Field("reset_seconds", kind=NUMBER),
+)
+_SESSION_FACTS = Struct(ev.SessionInfo, Field("id"), Field("model"), Field("expires_at", kind=NUMBER))
+
+
+@frozen(kw_only=True)
+class _Complaint:
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    client_event_id: str | None = None
+    extra: Mapping[str, Any] = field(default=NOTHING)
+
+
+_COMPLAINT = Struct(
+    _Complaint,
+    Field("message"),
+    Field("type"),
+    Field("code"),
+    Field("param"),
+    Field("event_id", "client_event_id"),
+)
+
+
+@frozen(kw_only=True)
+class _ErrorFrame:
+    error: _Complaint
+    event_id: str | None = None
+    extra: Mapping[str, Any] = field(default=NOTHING)
+
+
+class _SessionError(Struct):
+    """``error``: the wire nests what the event says flat. The nested ``extra`` is kept under ``extra["error"]``."""
+
+    def __init__(self) -> None:
+        super().__init__(_ErrorFrame, Field("event_id"), Field("error", kind=_COMPLAINT), type="error")
+
+    def decode(self, value: Any) -> ev.SessionError:
+        frame: _ErrorFrame = super().decode(value)
+        extra = {**frame.extra, "error": frame.error.extra} if frame.error.extra else frame.extra
+        said = attrs.asdict(frame.error, recurse=False)
+        del said["extra"]
+        return ev.SessionError(**said, event_id=frame.event_id, extra=extra)
+
+    def encode(self, value: ev.SessionError) -> dict[str, Any]:
+        extra = dict(value.extra)
+        complaint = _Complaint(
+            message=value.message,
+            type=value.type,
+            code=value.code,
+            param=value.param,
+            client_event_id=value.client_event_id,
+            extra=extra.pop("error", NOTHING),
+        )
+        return super().encode(_ErrorFrame(error=complaint, event_id=value.event_id, extra=extra))
+
+
+SESSION: Kind = _Session()
+TRANSCRIPT_USAGE: Kind = _TranscriptUsage(ev.Usage, *_USAGE)
+SESSION_ERROR = _SessionError()

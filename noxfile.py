@@ -1,0 +1,105 @@
+"""What can be checked, one session each: ``.venv/bin/nox --list``.
+
+The sessions run in the environment that nox itself is installed in (``pip install -e '.[dev]'``), so that nothing is
+installed twice. Only ``wheel`` makes an environment of its own: it tests what users get.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import venv
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+TYPED = ["kernl_rt", "typing_tests"]
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["tests", "lint", "types", "layers", "docs"]
+
+
+def python(session: nox.Session, *arguments: str, **environment: str) -> None:
+    """Run ``python -m …`` in this environment, with its tools first on the path."""
+    prefix = Path(sys.prefix)
+    active = {"VIRTUAL_ENV": str(prefix), "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    session.run(sys.executable, "-m", *arguments, env={**active, **environment}, external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite; arguments after ``--`` go to pytest."""
+    python(session, "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes, without changing anything."""
+    python(session, "ruff", "check", ".")
+    python(session, "ruff", "format", "--check", ".")
+
+
+@nox.session
+def format(session: nox.Session) -> None:
+    """Mend what ``lint`` can mend by itself."""
+    python(session, "ruff", "check", "--fix", ".")
+    python(session, "ruff", "format", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy over the package and its typed use, and pyright's count of public names without a known type: none."""
+    python(session, "mypy", *(folder for folder in TYPED if any((ROOT / folder).rglob("*.py"))))
+    # pyright looks for the package in the active environment; without one it finds nothing and reports 0 %.
+    python(session, "pyright", "--verifytypes", "kernl_rt", "--ignoreexternal")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Who imports whom, and that a forbidden import is noticed."""
+    python(session, "pytest", "tests/test_layers.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build; a warning is an error."""
+    python(session, "sphinx", "-W", "--keep-going", "-q", "-E", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The test suite with branch coverage."""
+    python(session, "coverage", "erase")
+    python(session, "coverage", "run", "-m", "pytest", *session.posargs)
+    python(session, "coverage", "combine", "--quiet")
+    python(session, "coverage", "report")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every program in benchmarks/, or those named after ``--``."""
+    found = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
+    chosen = [path for path in found if not session.posargs or path.stem in session.posargs]
+    if not chosen:
+        session.error(f"no such program in benchmarks/; there are: {[path.stem for path in found]}")
+    for path in chosen:
+        session.run(sys.executable, str(path), external=True)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it into an environment of its own, and run the test suite against it."""
+    folder = Path(session.create_tmp()).resolve()
+    for old in folder.glob("*.whl"):
+        old.unlink()
+    python(session, "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), ".")
+    (built,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=True, clear=True)
+    inside = str(folder / "venv" / "bin" / "python")
+    session.run(inside, "-m", "pip", "install", "--quiet", f"kernl_rt[dev] @ {built.as_uri()}", external=True)
+    # -P and PYTHONSAFEPATH keep the checkout off the path: only the installed package can be imported.
+    where = "import kernl_rt, pathlib, sys; sys.exit('site-packages' not in pathlib.Path(kernl_rt.__file__).parts)"
+    session.run(inside, "-P", "-c", where, external=True)
+    session.run(inside, "-P", "-m", "pytest", *session.posargs, env={"PYTHONSAFEPATH": "1"}, external=True)

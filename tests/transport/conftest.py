@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+from transport_peers import MakeTransport
+
+from kernl_rt._transport import TrioWebSocketTransport, WebSocketTransport
+
+
+@pytest.fixture
+def make_transport(flavour: str) -> MakeTransport:
+    name = flavour.partition("-")[0]
+    if name == "triows":
+        return TrioWebSocketTransport
+    return lambda **options: WebSocketTransport(implementation=name, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def no_leak() -> Iterator[None]:
+    """No descriptor may be left open by the test."""
+    gc.collect()
+    before = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()}
+    yield
+    gc.collect()
+    left = {fd: name for fd, name in _links().items() if before.get(fd) != name and "socket" in name}
+    assert not left, f"sockets are left open: {left}"
+
+
+def _descriptors() -> list[str]:
+    return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+
+
+def _links() -> dict[str, str]:
+    return {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()}
