@@ -330,9 +330,7 @@ class SessionConfig:
     transcription: InputTranscription | Literal["off"] | None = None
     noise_reduction: NoiseReduction | None = None
     tools: Sequence[ToolDefinition | McpServer] | None = field(default=None, converter=_tuple)
-    tool_choice: ToolChoice | None = field(
-        default=None, converter=lambda v: ToolChoice(v) if isinstance(v, str) else v
-    )
+    tool_choice: ToolChoice | None = field(default=None, converter=lambda v: ToolChoice(v) if isinstance(v, str) else v)
     parallel_tool_calls: bool | None = None
     max_output_tokens: int | Literal["inf"] | None = None
     reasoning: Reasoning | None = None
@@ -344,11 +342,7 @@ class SessionConfig:
 
     def merged(self, over: SessionConfig) -> SessionConfig:
         """This configuration with everything that ``over`` says laid over it."""
-        said = {
-            name: value
-            for name in _SESSION_FIELDS
-            if (value := getattr(over, name)) is not None
-        }
+        said = {name: value for name in _SESSION_FIELDS if (value := getattr(over, name)) is not None}
         return evolve(self, **said, extra={**self.extra, **over.extra})
 
 

@@ -1,6 +1,7 @@
 """The examples of README.md and docs/ run, on both backends, each page in an interpreter of its own.
 
-How a block is run, and how one is excused, is told in docs/run_examples.py, which does it.
+How a block is run, and how one is excused, is told in docs/run_examples.py, which does it. ``OPENAI_BASE_URL`` and
+``OPENAI_API_KEY`` lead to a simulator on loopback, so that an example needs neither a key nor a network.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,42 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 
-def run(page: Path, backend: str, folder: Path, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
+#: Serves until its standard input is closed, which also happens when the test run dies.
+SERVER = """
+import anyio, sys
+from kernl_rt.simulator import Simulator
+
+async def main():
+    async with Simulator(api_key=sys.argv[1], speed=20).serve() as url:
+        print(url, flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.read)
+
+anyio.run(main)
+"""
+KEY = "key-of-the-simulator"
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[dict[str, str]]:
+    """The environment that leads a program to a running simulator."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, KEY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        assert url.startswith("ws://127.0.0.1:")
+        yield {"OPENAI_BASE_URL": url.replace("ws://", "http://"), "OPENAI_API_KEY": KEY}
+        server.stdin.close()
+        assert server.wait(10) == 0
+
+
+def run(
+    page: Path, backend: str, folder: Path, *, timeout: float = 10.0, simulator: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
     """Run a page in ``folder``, warnings being errors. No key of the machine is passed on."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    environment = {**environment, **simulator}
     arguments = [str(page), "--backend", backend, "--timeout", str(timeout)]
     return subprocess.run(
         [sys.executable, "-W", "error", str(RUNNER), *arguments],
@@ -45,8 +80,8 @@ def has_examples(page: Path) -> bool:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if has_examples(page)], ids=lambda page: page.relative_to(ROOT).as_posix()
 )
-def test_the_examples_of_a_page_run(page: Path, backend: str, tmp_path: Path) -> None:
-    result = run(page, backend, tmp_path)
+def test_the_examples_of_a_page_run(page: Path, backend: str, tmp_path: Path, simulator: dict[str, str]) -> None:
+    result = run(page, backend, tmp_path, simulator=simulator)
     assert result.returncode == 0, result.stderr
     assert f"blocks ran under {backend}" in result.stdout
 
@@ -56,6 +91,32 @@ def write(folder: Path, *parts: str, fence: str = "```") -> Path:
     page = folder / "page.md"
     page.write_text("# Page\n\n" + "\n\n".join(f"{fence}{part}\n{fence}" for part in parts), "utf-8")
     return page
+
+
+REACH = """python
+import json, os, urllib.error, urllib.request
+
+def mint(key):
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    url = os.environ["OPENAI_BASE_URL"] + "/realtime/client_secrets"
+    body = json.dumps({"session": {"type": "realtime", "model": "gpt-realtime"}}).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5) as answer:
+        return json.load(answer)["value"]
+
+assert mint(os.environ["OPENAI_API_KEY"])
+try:
+    mint("another key")
+except urllib.error.HTTPError as error:
+    with error:
+        assert error.code == 401
+else:
+    raise AssertionError("the simulator does not look at the key")
+"""
+
+
+def test_an_example_reaches_the_simulator(backend: str, tmp_path: Path, simulator: dict[str, str]) -> None:
+    result = run(write(tmp_path, REACH), backend, tmp_path, simulator=simulator)
+    assert result.returncode == 0, result.stderr
 
 
 def test_blocks_share_a_namespace_and_are_counted(backend: str, tmp_path: Path) -> None:

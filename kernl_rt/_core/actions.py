@@ -93,6 +93,4 @@ class Disconnect:
     error: Exception | None = None
 
 
-Action: TypeAlias = (
-    Send | Play | FlushPlayback | ClearPlayback | StartTool | CancelTool | Emit | Settle | Disconnect
-)
+Action: TypeAlias = Send | Play | FlushPlayback | ClearPlayback | StartTool | CancelTool | Emit | Settle | Disconnect

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, frozen
 
 from kernl_rt.config import ResponseConfig
 
@@ -54,7 +54,9 @@ class Create:
     sent_at: float
     give_up_at: float
     config: ResponseConfig | None = None
-    after_audio: bool = field(default=False)
+    after_audio: bool = False
+    #: An error that named nobody came while this was the only request it could have meant.
+    suspicion: str | None = None
 
 
 class Arbiter:
@@ -125,27 +127,22 @@ class Arbiter:
         served, self._serving = self._serving, None
         return served
 
-    def refused(self, event_id: str | None, code: str | None, now: float, *, certain: bool) -> Create | None:
+    def refused(self, event_id: str | None, code: str | None, message: str, now: float) -> Create | None:
         """An error names our request (or, with ``event_id=None``, may mean it). Returns the request that is dead.
 
-        Losing the race against another reply is not a refusal: the wishes go back to the front of the queue.
+        Losing the race against another reply is not a refusal: the wishes go back to the front of the queue. An error that
+        names nobody proves nothing: the request is given up soon, unless its reply comes after all.
         """
         suspect = self._asked or self._serving
         if suspect is None or (event_id is not None and event_id != suspect.event_id):
             return None
         if code == ALREADY_ACTIVE:
             self._take_back(suspect, now)
-            return None
-        if event_id is None and not certain:
-            if self._asked is not None:
-                patience = min(self._asked.give_up_at, now + SUSPICION)
-                self._asked = Create(
-                    suspect.event_id, suspect.wishes, suspect.sent_at, patience, suspect.config, suspect.after_audio
-                )
-            return None
-        if suspect is self._asked:
-            self._asked = None
-            return suspect
+        elif suspect is self._asked:
+            if event_id is not None:
+                self._asked = None
+                return suspect
+            self._asked = evolve(suspect, give_up_at=min(suspect.give_up_at, now + SUSPICION), suspicion=message)
         return None
 
     def expire(self, now: float) -> Create | None:

@@ -203,4 +203,3 @@ _ROUTES: dict[type, Callable[[Driver, Any], None]] = {
     actions.Settle: Driver._settle,
     actions.Disconnect: Driver._disconnect,
 }
-

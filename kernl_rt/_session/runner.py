@@ -141,9 +141,7 @@ class Runner:
         assert config.output_format is not None
         return self.channel.open(config.input_format, config.output_format)
 
-    async def _converse(
-        self, driver: Driver, connection: RealtimeConnection, task_status: TaskStatus[None]
-    ) -> None:
+    async def _converse(self, driver: Driver, connection: RealtimeConnection, task_status: TaskStatus[None]) -> None:
         """The nursery. Leaves when the machine says so, after every task has ended."""
         tools = ToolRunner(driver, self.agent.tools, self.context)
         async with anyio.create_task_group() as nursery:

@@ -304,7 +304,9 @@ class RealtimeSession(Generic[T]):
             try:
                 pcm = pybase64.b64decode(pcm, validate=True)
             except ValueError:
-                raise MisconfiguredError("send_audio() got a str that is not base64; pass the bytes as they are") from None
+                raise MisconfiguredError(
+                    "send_audio() got a str that is not base64; pass the bytes as they are"
+                ) from None
         elif not isinstance(pcm, (bytes, bytearray, memoryview)):
             raise MisconfiguredError(f"send_audio() takes bytes or base64 text, not a {type(pcm).__name__}")
         if driver.outbox.full:

@@ -256,12 +256,12 @@ class Struct(Kind):
         found = self.fixed.copy()
         extra: dict[str, Any] = {}
         rows = self._by_key
-        item: Any
         for key, item in value.items():
             row = rows.get(key)
+            kind = type(item)
             if row is None:
                 extra[key] = item
-            elif type(item) is row.plain and (row.plain is str or 0 <= item <= LIMIT):
+            elif kind is row.plain and (kind is str or 0 <= item <= LIMIT):
                 found[row.attribute] = item
             else:
                 self._decode_item(row, item, found, extra)
@@ -310,7 +310,7 @@ class Struct(Kind):
 
 
 class Tagged(Kind):
-    """Objects of several classes, told apart by their ``"type"``; ``other`` reads those of other types, if any may be."""
+    """Objects of several classes, told apart by their ``"type"``; ``other`` reads the other types, if any may be."""
 
     def __init__(self, structs: Sequence[Struct], other: Kind | None = None) -> None:
         self._by_type = {struct.type: struct for struct in structs}

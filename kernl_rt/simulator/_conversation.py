@@ -46,6 +46,15 @@ class Item:
         words += [part.get("transcript") for part in parts] if self.heard is None else [self.heard]
         return " ".join(word for word in words if word)
 
+    def truncate(self, end_ms: int) -> None:
+        """Forget its sound after ``end_ms``, and all of its transcript. While it is still spoken, it goes on."""
+        self.truncated = True
+        if self.complete:
+            self.audio = self.audio[: int(len(self.audio) * end_ms / self.audio_ms) // 2 * 2]
+            self.audio_ms = end_ms
+        for part in self.shown["content"]:
+            part["transcript"] = None
+
 
 class Conversation:
     """An ordered list of items with unique ids."""

@@ -45,7 +45,9 @@ BANNER = f"a simulator: a grammar of {len(SENTENCES)} sentences and a robotic vo
 
 _VALUES: dict[str, float] = {
     **dict(zip(SLOTS["number"], (*range(1, 13), 15, 20, 30, 40, 50), strict=True)),
-    **{"zero": 0, "a": 1, "an": 1},
+    "zero": 0,
+    "a": 1,
+    "an": 1,
 }
 
 

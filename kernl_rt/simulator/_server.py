@@ -47,9 +47,9 @@ class Simulator:
 
     ``brain``, ``voice`` and ``ears`` decide what it says, how that sounds and what it hears; the defaults need no
     dependency: rules for a few sentences, a humming voice, and ears that only notice speech. :meth:`demo` takes the
-    best that is installed. ``duration`` is the session limit in seconds; ``speed`` is how much faster than real time audio
-    is sent (``pace`` says more). ``api_key`` must then be sent as a bearer token; ``None`` lets everybody in. ``seed``
-    makes the ids. ``rate_limits`` sends ``rate_limits.updated`` after each reply.
+    best that is installed. ``duration`` is the session limit in seconds; ``speed`` is how much faster than real time
+    audio is sent (``pace`` says more). ``api_key`` must then be sent as a bearer token; ``None`` lets everybody in.
+    ``seed`` makes the ids. ``rate_limits`` sends ``rate_limits.updated`` after each reply.
 
     A simulator holds nothing open itself; sessions end with whoever serves them. One may serve on several event loops,
     one after the other.

@@ -61,7 +61,7 @@ async def test_wav(realtime: bool, formats: tuple[AudioFormat, AudioFormat], tmp
     )
 
 
-# -- the suite can fail -------------------------------------------------------------------------------------------------
+# -- the suite can fail ----------------------------------------------------------------
 
 
 class Faulty(MemoryChannel):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from transport_peers import MakeTransport
+from transport.peers import MakeTransport
 
 from kernl_rt._transport import TrioWebSocketTransport, WebSocketTransport
 

@@ -61,4 +61,3 @@ def transcript(state: State, event: InputTranscript | OutputTranscript, now: flo
     state.emit(event)
     if changed:
         state.history_changed()
-

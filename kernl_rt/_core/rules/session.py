@@ -104,8 +104,7 @@ def _attribute(state: State, event: SessionError, now: float) -> bool:
         told = state.settle_wishes(state.arbiter.drop(pending.event_id), rejection)
         state.settle(pending.command, rejection)
         return told or pending.command is not None
-    certain = blamed is None and len(state.backlog) == 0 and state.arbiter.state == "asked"
-    dead = state.arbiter.refused(blamed, event.code, now, certain=certain)
+    dead = state.arbiter.refused(blamed, event.code, event.message, now)
     if dead is not None:
         state.refuse(event, dead.wishes)
         state.ask_for_replies(now)
@@ -173,8 +172,9 @@ def stopped(state: State, input: Stopped, now: float) -> None:
 def tick(state: State, input: Tick, now: float) -> None:
     dead = state.arbiter.expire(now)
     if dead is not None:
-        message = "the provider answered a request for a reply with neither a reply nor an error"
-        if not state.settle_wishes(dead.wishes, CommandLost(message)):
+        message = dead.suspicion or "the provider answered a request for a reply with neither a reply nor an error"
+        error = CommandRejected(message) if dead.suspicion is not None else CommandLost(message)
+        if not state.settle_wishes(dead.wishes, error) and dead.suspicion is None:
             state.emit(SessionError(message, source="session"))
     state.ask_for_replies(now)
 
@@ -185,4 +185,3 @@ def emitted(state: State, input: EventEmitted, now: float) -> None:
 
 def noticed(state: State, input: ErrorNoticed, now: float) -> None:
     state.emit(input.event)
-

@@ -25,6 +25,11 @@ _BASE_URL = "https://api.openai.com/v1"
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _WEB_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
+#: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
+_formats: Any = FORMATS
+#: A session ends after 60 minutes.
+_CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats, max_duration=3600.0)
+
 Headers = Mapping[str, str | Secret]
 
 
@@ -82,10 +87,7 @@ class OpenAIModel(RealtimeModel):
     project: str | None = None
     headers: Headers = field(factory=dict, repr=False)
     config: SessionConfig = field(factory=SessionConfig, repr=False)
-    #: A session ends after 60 minutes.
-    capabilities: Capabilities = field(
-        default=Capabilities(input_formats=FORMATS, output_formats=FORMATS, max_duration=3600.0), repr=False
-    )
+    capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
 
     def check(self, config: SessionConfig) -> None:
         check_session(self.config.merged(config), self.name)
