@@ -6,9 +6,10 @@ session: binding makes a copy, so one object may serve many sessions at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from anyio import from_thread
 
@@ -56,44 +57,53 @@ class SessionHandle(Protocol):
 class _ThreadedSession:
     """The session as a worker thread sees it: each verb runs in the event loop's thread, where the session lives.
 
-    It raises what the verb raises, and :class:`RuntimeError` or the backend's cancellation once the call that the
-    thread works for was cancelled: an abandoned tool can no longer touch the session.
+    It raises what the verb raises, and :class:`SessionStateError` once the call that the thread works for is over: an
+    abandoned tool can no longer touch the session.
     """
 
     __slots__ = ("_session",)
 
     def __init__(self, session: SessionHandle) -> None:
-        self._session = session
+        self._session: SessionHandle | None = session
+
+    def _live(self) -> SessionHandle:
+        # Asked and revoked in the event loop's thread only, so that no lock is needed.
+        if self._session is None:
+            raise SessionStateError("this tool call is over, it was cancelled: it can no longer use the session")
+        return self._session
+
+    def revoke(self) -> None:
+        self._session = None
 
     @property
     def id(self) -> str | None:
-        return from_thread.run_sync(lambda: self._session.id)
+        return from_thread.run_sync(lambda: self._live().id)
 
     @property
     def history(self) -> Sequence[ConversationItem]:
-        return from_thread.run_sync(lambda: tuple(self._session.history))
+        return from_thread.run_sync(lambda: tuple(self._live().history))
 
     @property
     def muted(self) -> bool:
-        return from_thread.run_sync(lambda: self._session.muted)
+        return from_thread.run_sync(lambda: self._live().muted)
 
     def send_message(self, text: str, /) -> object:
-        return from_thread.run_sync(self._session.send_message, text)
+        return from_thread.run_sync(lambda: self._live().send_message(text))
 
     def interrupt(self) -> object:
-        return from_thread.run_sync(self._session.interrupt)
+        return from_thread.run_sync(lambda: self._live().interrupt())
 
     def mute(self) -> object:
-        return from_thread.run_sync(self._session.mute)
+        return from_thread.run_sync(lambda: self._live().mute())
 
     def unmute(self) -> object:
-        return from_thread.run_sync(self._session.unmute)
+        return from_thread.run_sync(lambda: self._live().unmute())
 
     def emit(self, name: str, data: Any = None, /) -> object:
-        return from_thread.run_sync(self._session.emit, name, data)
+        return from_thread.run_sync(lambda: self._live().emit(name, data))
 
     def close(self) -> object:
-        return from_thread.run_sync(self._session.close)
+        return from_thread.run_sync(lambda: self._live().close())
 
 
 class Context(Generic[T_co]):
@@ -208,9 +218,16 @@ class ToolContext(Context[T_co]):
     def tool_name(self) -> str:
         return self._tool_name
 
-    def in_thread(self) -> ToolContext[T_co]:
-        """A copy for a worker thread, whose session may be used from there."""
+    @contextmanager
+    def in_thread(self) -> Iterator[ToolContext[T_co]]:
+        """A copy whose session may be used from a worker thread, until the ``with`` block is left."""
         threaded = copy(self)
-        if self._session is not None:
-            threaded._session = cast("SessionHandle", _ThreadedSession(self._session))
-        return threaded
+        if self._session is None:
+            yield threaded
+            return
+        session = _ThreadedSession(self._session)
+        threaded._session = session
+        try:
+            yield threaded
+        finally:
+            session.revoke()

@@ -158,8 +158,9 @@ class Tool(Generic[T_contra, P, R_co]):
         if self.is_async:
             result = await (function(context, **values) if self.signature.takes_context else function(**values))
         else:
-            first = (context.in_thread(),) if self.signature.takes_context else ()
-            result = await run_in_thread(functools.partial(function, *first, **values))
+            with context.in_thread() as threaded:
+                first = (threaded,) if self.signature.takes_context else ()
+                result = await run_in_thread(functools.partial(function, *first, **values))
             if inspect.isawaitable(result):
                 # A plain wrapper around an ``async def`` function.
                 result = await result

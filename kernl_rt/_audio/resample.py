@@ -38,13 +38,8 @@ class Stage(Protocol):
 class _Soxr(Protocol):
     """The part of ``soxr.ResampleStream`` that is used."""
 
-    def resample_chunk(self, x: object, last: bool = ...) -> _Samples: ...
+    def resample_chunk(self, x: object, last: bool = ...) -> object: ...
     def clear(self) -> None: ...
-
-
-class _Samples(Protocol):
-    def astype(self, dtype: str, copy: bool = ...) -> _Samples: ...
-    def tobytes(self) -> bytes: ...
 
 
 def _import(name: str) -> ModuleType:
@@ -77,7 +72,7 @@ class Resampler:
                 f"changing the sample rate from {self.rate_in} to {self.rate_out} Hz needs soxr: "
                 "pip install 'kernl_rt[audio]', or use one rate throughout"
             ) from error
-        stream = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="int16", quality="MQ")
+        stream = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32", quality="MQ")
         self._stream = cast("_Soxr", stream)
 
     def push(self, audio: bytes | bytearray | memoryview) -> bytes:
@@ -104,8 +99,12 @@ class Resampler:
 
     def _run(self, pcm: bytes, *, last: bool) -> bytes:
         assert self._stream is not None
-        samples = self._numpy.frombuffer(pcm, dtype="<i2").astype("int16", copy=False)
-        return self._stream.resample_chunk(samples, last).astype("<i2", copy=False).tobytes()
+        # In 16-bit integers soxr adds dither, so that the same sound comes out differently each time; in floats it does
+        # not, and is no slower (11 µs for 20 ms at 48 kHz, against 16).
+        samples = self._numpy.frombuffer(pcm, dtype="<i2").astype("float32")
+        rounded = self._numpy.rint(self._stream.resample_chunk(samples, last))
+        sound: bytes = self._numpy.clip(rounded, -32_768, 32_767).astype("<i2").tobytes()
+        return sound
 
 
 class _Decode:

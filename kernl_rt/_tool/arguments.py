@@ -15,7 +15,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, time
 from enum import Enum
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import attrs
 import msgspec
@@ -52,13 +63,12 @@ def decode(text: str) -> dict[str, Any]:
 
     Raises:
         Misfit: the text is no JSON, no object, nested too deep, or holds a number that is out of range.
+        RecursionError: nested so deep that it cannot be read at all.
     """
     if not text.strip():
         return {}
     try:
         value = msgspec.json.decode(text)
-    except RecursionError:
-        raise _too_deep() from None
     except UnicodeError:
         raise Misfit([("", "are not JSON: they hold text that is not valid Unicode")]) from None
     except msgspec.MsgspecError as exc:
@@ -67,10 +77,6 @@ def decode(text: str) -> dict[str, Any]:
         raise Misfit.expected("one JSON object", value)
     _check_depth(value)
     return value
-
-
-def _too_deep() -> Misfit:
-    return Misfit([("", f"are nested deeper than {MAX_DEPTH} levels")])
 
 
 def _check_depth(value: dict[str, Any]) -> None:
@@ -83,7 +89,7 @@ def _check_depth(value: dict[str, Any]) -> None:
         if not inner:
             return
         level = inner
-    raise _too_deep()
+    raise Misfit([("", f"are nested deeper than {MAX_DEPTH} levels")])
 
 
 @lru_cache(maxsize=2)
@@ -106,6 +112,7 @@ def structurer(strict: bool = True) -> Converter:
     converter.register_structure_hook_factory(lambda t: origin_of(t) is tuple, _tuple_factory)
     converter.register_structure_hook_factory(lambda t: origin_of(t) in DICTS, _dict_factory)
     converter.register_structure_hook_factory(_is_class, _class_factory)
+    converter.register_structure_hook_factory(is_typeddict, _typeddict_factory)
     converter.register_structure_hook_factory(is_namedtuple, _namedtuple_factory)
     converter.register_structure_hook_factory(_is_union, _union_factory)
     converter.register_structure_hook_factory(_is_annotated, _annotated_factory)
@@ -228,16 +235,13 @@ def _key_reader(kind: Any) -> Callable[[str], Any]:
 # -- classes
 def _is_class(kind: Any) -> bool:
     origin = origin_of(kind)
-    if is_typeddict(origin):
-        return True
     if not isinstance(origin, type) or is_pydantic(kind):
         return False
     return attrs.has(origin) or dataclasses.is_dataclass(origin)
 
 
 def _class_factory(kind: Any, converter: Converter) -> Hook:
-    typed_dict = is_typeddict(origin_of(kind))
-    make = (converter.gen_structure_typeddict if typed_dict else converter.gen_structure_attrs_fromdict)(kind)
+    make = converter.gen_structure_attrs_fromdict(kind)
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
@@ -250,6 +254,43 @@ def _class_factory(kind: Any, converter: Converter) -> Hook:
     return structure
 
 
+def _typeddict_factory(kind: Any, converter: Converter) -> Hook:
+    # Not cattrs' own: under ``from __future__ import annotations`` it takes a NotRequired key for a required one.
+    required: set[str] = set(kind.__required_keys__)
+    fields: dict[str, tuple[Any, Hook]] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        marker: Any = get_origin(hint)
+        if marker is NotRequired:
+            required.discard(name)
+        elif marker is Required:
+            required.add(name)
+        inner = get_args(hint)[0] if marker in (NotRequired, Required) else hint
+        fields[name] = inner, converter.get_structure_hook(inner)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misfit.expected("an object", value)
+        problems = [(f".{name}", "is missing") for name in fields if name in required and name not in value]
+        done: dict[str, Any] = {}
+        for name, (inner, hook) in fields.items():
+            try:
+                if name in value:
+                    done[name] = hook(value[name], inner)
+            except Misfit as misfit:
+                problems += misfit.under(f".{name}").problems
+        if converter.forbid_extra_keys:
+            problems += _unknown(value.keys() - fields.keys())
+        if problems:
+            raise Misfit(problems)
+        return done
+
+    return structure
+
+
+def _unknown(names: Iterable[str]) -> list[tuple[str, str]]:
+    return [(f".{name[:40]}", "is unknown") for name in sorted(names)[:5]]
+
+
 def _problems(exc: Exception) -> list[tuple[str, str]]:
     notes = getattr(exc, "__notes__", ())
     name = next((note.name for note in notes if isinstance(note, AttributeValidationNote)), None)
@@ -258,7 +299,7 @@ def _problems(exc: Exception) -> list[tuple[str, str]]:
         case Misfit():
             return list(exc.under(path).problems)
         case ForbiddenExtraKeysError():
-            return [(f".{key[:40]}", "is unknown") for key in sorted(exc.extra_fields)[:5]]
+            return _unknown(exc.extra_fields)
         case KeyError() if name is not None and exc.args == (name,):
             return [(path, "is missing")]
         case _:
@@ -363,6 +404,3 @@ def _check_limits(value: Any, limits: tuple[msgspec.Meta, ...]) -> None:
         msgspec.convert(value, limited, strict=True)
     except msgspec.ValidationError as exc:
         raise Misfit([("", "must be " + str(exc).removeprefix("Expected ").replace("`", "")[:200])]) from None
-    except TypeError:
-        # The limit is one for another member of a union: ``Annotated[int | None, Meta(ge=0)]`` says nothing of null.
-        return

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 import msgspec
 from attrs import field, frozen
 
-from kernl_rt._tool.arguments import decode, is_pydantic, structurer
+from kernl_rt._tool.arguments import MAX_DEPTH, decode, is_pydantic, structurer
 from kernl_rt._tool.docstring import read_docstring
 from kernl_rt._tool.scalars import Misfit
 from kernl_rt.context import Context, ToolContext
@@ -78,7 +78,7 @@ class Signature:
         except Misfit as misfit:
             problems = "; ".join(f"the arguments {problem}" for _, problem in misfit.problems)
         except RecursionError:
-            problems = "the arguments are nested too deep"
+            problems = f"the arguments are nested deeper than {MAX_DEPTH} levels"
         raise ToolArgumentsError(problems[:_LONGEST_COMPLAINT])
 
     def _structure(self, given: Json) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _hook(parameter: inspect.Parameter, tool: str, strict: bool) -> Callable[[An
 
 
 def _unsupported(name: str, kind: Any, tool: str, exc: Exception) -> MisconfiguredError:
-    shown = getattr(kind, "__name__", None) or str(kind)
+    shown = kind.__name__ if isinstance(kind, type) else str(kind)
     return MisconfiguredError(
         f"tool {tool!r}: parameter {name!r} has the type {shown}, which cannot be described to a model "
         f"({' '.join(str(exc).split())}); use str, int, float, bool, list, dict, Literal, an enum, an attrs class, "
@@ -225,10 +225,10 @@ def _object_schema(parameters: Sequence[_Parameter], described: Mapping[str, str
     if definitions:
         whole["$defs"] = definitions
     try:
-        json.dumps(whole, allow_nan=False)
+        plain: Json = json.loads(json.dumps(whole, allow_nan=False))
     except ValueError as exc:
         raise MisconfiguredError(f"tool {tool!r}: its schema cannot be written as JSON: {exc}") from exc
-    return whole
+    return plain
 
 
 def _components(kinds: Sequence[Any]) -> tuple[list[Json], Json]:

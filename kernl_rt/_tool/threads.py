@@ -46,19 +46,23 @@ def abandoned() -> int:
 
 
 class _Run(Generic[R]):
-    """One function in one thread, and whether somebody still waits for it."""
+    """One function in one thread, and whether somebody still waits for it.
+
+    The result comes in a tuple, because trio refuses a coroutine that comes out of a thread, and a plain wrapper around
+    an ``async def`` function gives one.
+    """
 
     def __init__(self, function: Callable[[], R]) -> None:
         self._function = function
         self._running = self._left = False
 
-    def __call__(self) -> R:
+    def __call__(self) -> tuple[R]:
         with _abandoned.lock:
             if self._left:
                 raise ToolError("cancelled before it started")  # nobody is there to see it
             self._running = True
         try:
-            return self._function()
+            return (self._function(),)
         finally:
             with _abandoned.lock:
                 self._running = False
@@ -89,6 +93,7 @@ async def run_in_thread(function: Callable[[], R]) -> R:
         _limiter.set(limiter)
     run = _Run(function)
     try:
-        return await to_thread.run_sync(run, abandon_on_cancel=True, limiter=limiter)
+        (result,) = await to_thread.run_sync(run, abandon_on_cancel=True, limiter=limiter)
+        return result
     finally:
         run.leave()

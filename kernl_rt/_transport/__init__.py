@@ -6,11 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kernl_rt._transport._request import Handler as Handler, ProcessRequest as ProcessRequest
-    from kernl_rt._transport._request import Reply as Reply, Request as Request
+    from kernl_rt._transport._request import (
+        Handler as Handler,
+        ProcessRequest as ProcessRequest,
+        Reply as Reply,
+        Request as Request,
+    )
     from kernl_rt._transport.http import post_json as post_json
-    from kernl_rt._transport.memory import MemoryStream as MemoryStream, MemoryTransport as MemoryTransport
-    from kernl_rt._transport.memory import memory_streams as memory_streams
+    from kernl_rt._transport.memory import (
+        MemoryStream as MemoryStream,
+        MemoryTransport as MemoryTransport,
+        memory_streams as memory_streams,
+    )
     from kernl_rt._transport.serve import serve_connection as serve_connection, serve_websocket as serve_websocket
     from kernl_rt._transport.trio_websocket import TrioWebSocketTransport as TrioWebSocketTransport
     from kernl_rt._transport.websocket import WebSocketTransport as WebSocketTransport

@@ -58,12 +58,13 @@ class Assembler:
 
 def valid_close_code(code: int) -> bool:
     """May ``code`` stand in a close frame? (RFC 6455 section 7.4 and IANA's registry)"""
-    return 1000 <= code <= 1014 and code not in (1004, 1005, 1006) or 3000 <= code <= 4999
+    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
 
 
 def check_close_code(code: int) -> None:
     if not valid_close_code(code):
-        raise MisconfiguredError(f"{code!r} is no close code that may be sent: use 1000 to 1003, 1007 to 1014, 3000 to 4999")
+        allowed = "1000 to 1003, 1007 to 1014, 3000 to 4999"
+        raise MisconfiguredError(f"{code!r} is no close code that may be sent: use {allowed}")
 
 
 def clip_reason(reason: str) -> str:

@@ -7,6 +7,7 @@ nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -31,9 +32,9 @@ from kernl_rt.exceptions import ConnectionClosed, HandshakeError, MessageTooLarg
 
 __all__ = ["PicowsLink", "connect"]
 
-# Plain numbers: looking up an enum member for each frame costs more than the comparison.
 _TEXT, _BINARY = picows.WSMsgType.TEXT, picows.WSMsgType.BINARY
-_PING, _PONG, _CLOSE = int(picows.WSMsgType.PING), int(picows.WSMsgType.PONG), int(picows.WSMsgType.CLOSE)
+# Plain numbers (RFC 6455 section 5.2): looking up an enum member for each frame costs more than the comparison.
+_CLOSE, _PING, _PONG = 8, 9, 10
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|$)")
 
 if TYPE_CHECKING:
@@ -193,16 +194,21 @@ class PicowsLink(Link, picows.WSListener):
 
     async def send(self, message: str | bytes) -> None:
         await checkpoint()
-        while self._writable is not None:
-            await self._writable.wait()
+        await self._drain()
         if self._inbox.error is not None or self._transport is None or self._transport.is_disconnected:
             raise self._closed_error()
         self._transport.send(_TEXT if isinstance(message, str) else _BINARY, message)
         # From here on the frame is in the buffer and will be written whole, with or without us.
+        if await self._drain() and self._disconnected.is_set():
+            raise self._closed_error()
+
+    async def _drain(self) -> bool:
+        """Wait until the system has taken everything. ``True``: it had to be waited for."""
+        waited = False
         while self._writable is not None:
+            waited = True
             await self._writable.wait()
-            if self._disconnected.is_set():
-                raise self._closed_error()
+        return waited
 
     def _closed_error(self) -> ConnectionClosed:
         error = self._inbox.fresh_error()
@@ -221,8 +227,7 @@ class PicowsLink(Link, picows.WSListener):
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 if not transport.is_close_frame_sent and not transport.is_disconnected:
                     self._send_close(code, reason)
-                while self._writable is not None:
-                    await self._writable.wait()
+                await self._drain()
                 await self._parted.wait()
                 transport.disconnect()
                 await self._disconnected.wait()
@@ -281,7 +286,7 @@ async def connect(
             address.url,
             ssl_context=context,
             websocket_handshake_timeout=None,
-            logger_name=_Trouble(link.parser_failed),  # type: ignore[arg-type]
+            logger_name=_Trouble(link.parser_failed),
             enable_auto_pong=False,
             max_frame_size=limit,
             extra_headers=extra,
@@ -351,10 +356,9 @@ async def _uncancelled(
 
 
 def _cut(raw: socket.socket) -> None:
-    try:
+    # An error means that it is closed already: nothing more will come.
+    with contextlib.suppress(OSError):
         raw.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # Closed already: nothing more will come.
 
 
 def _explain(error: Exception | None, address: Address, headers: Headers) -> Exception:

@@ -19,19 +19,23 @@ def _frozen(mapping: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(mapping))
 
 
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 @frozen
 class Request:
     """One HTTP request: the WebSocket upgrade, or a plain one.
 
-    ``path`` comes without the query; ``query`` holds the last value of each key; names in ``headers`` are lower-case and
-    values of a repeated one are joined by a comma. ``headers`` and ``query`` may hold credentials, so the repr shows
-    neither. ``upgrade`` is true for a WebSocket upgrade; ``body`` is empty there.
+    ``path`` comes without the query; ``query`` holds the last value of each key; names in ``headers`` are lower-case
+    and values of a repeated one are joined by a comma. ``headers`` and ``query`` may hold credentials, so the repr
+    shows neither. ``upgrade`` is true for a WebSocket upgrade; ``body`` is empty there.
     """
 
     path: str
     query: Mapping[str, str] = field(factory=dict, converter=_frozen, repr=False)
     headers: Mapping[str, str] = field(factory=dict, converter=_frozen, repr=False)
-    subprotocols: Sequence[str] = field(default=(), converter=tuple, repr=False)
+    subprotocols: Sequence[str] = field(default=(), converter=_names, repr=False)
     method: str = "GET"
     body: bytes = field(default=b"", repr=False)
     upgrade: bool = True
@@ -47,7 +51,7 @@ class Request:
             path or "/",
             dict(parse_qsl(query, keep_blank_values=True)),
             headers,
-            [name for name in offered if name],
+            tuple(name for name in offered if name),
             method,
             body,
             upgrade,

@@ -1,11 +1,12 @@
 """A WebSocket over any anyio byte stream: websockets' sans-I/O protocol, for both ends and both backends.
 
-Three tasks: one reads, one writes, one pings. The reader never writes, so that a peer which does not read cannot stop us
-from reading, and the writer alone touches the stream's sending side, so that no cancelled sender tears a frame.
+Three tasks: one reads, one writes, one pings. The reader never writes, so that a peer which does not read cannot stop
+us from reading, and the writer alone touches the stream's sending side, so that no cancelled sender tears a frame.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
 from collections.abc import Sequence
@@ -103,10 +104,9 @@ class SansioLink(Link):
         self._outbox.fail()
 
     async def release(self) -> None:
-        try:
+        # An error means that it is closed already, which is all that was asked.
+        with contextlib.suppress(*STREAM_ERRORS):
             await anyio.aclose_forcefully(self._stream)
-        except STREAM_ERRORS:
-            pass  # It is closed, which is all that was asked.
         self._released.set()
 
     async def _write(self, data: str | bytes) -> None:

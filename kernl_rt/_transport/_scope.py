@@ -33,8 +33,8 @@ class Link(MessageStream):
         self._scopes: list[anyio.CancelScope] = []
 
     def spawn(self, task_group: TaskGroup, task: Callable[[], Awaitable[None]]) -> None:
-        # Shielded: these tasks carry the closing handshake, which happens also when the context is left by cancellation.
-        # They end by `stop`, which leaving the context always calls.
+        # Shielded: these tasks carry the closing handshake, also when the context is left by cancellation. They
+        # end by `stop`, which leaving the context always calls.
         scope = anyio.CancelScope(shield=True)
         self._scopes.append(scope)
 
@@ -56,14 +56,22 @@ L = TypeVar("L", bound=Link)
 async def bare_task_group() -> AsyncIterator[TaskGroup]:
     """A task group that lets a single exception out as it is, not in a group."""
     single: BaseException
+    own: BaseException | None = None
     try:
         async with anyio.create_task_group() as task_group:
-            yield task_group
+            try:
+                yield task_group
+            except BaseException as error:
+                own = error
+                raise
         return
     except BaseExceptionGroup as group:
         if len(group.exceptions) != 1:
             raise
-        single = group.exceptions[0]
+        # A group of the body's own comes back as a copy: cancel scopes take groups apart to find their own.
+        single = own if isinstance(own, ExceptionGroup) else group.exceptions[0]
+    finally:
+        del own
     try:
         # Outside of the except block, so that the group does not become the context of its own member.
         raise single

@@ -9,8 +9,8 @@ import trio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from trio_websocket import ConnectionClosed as TheirConnectionClosed, WebSocketConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection
-from wsproto.utilities import RemoteProtocolError
 
 from kernl_rt._transport._frames import check_close_code, clip_reason
 from kernl_rt._transport._heartbeat import Heartbeat
@@ -67,8 +67,7 @@ class TrioLink(Link):
         self._inbox = Inbox()
         self._outbox = Outbox(self._write)
         self._close_started = False
-        self._close_code = (1000, "")
-        self._closing_sent = trio.Event()
+        self._pumped = trio.Event()
         self._released = trio.Event()
         self._pings: trio.Nursery | None = None
         self.subprotocol: str | None = connection.subprotocol
@@ -76,8 +75,6 @@ class TrioLink(Link):
     def start(self, task_group: TaskGroup) -> None:
         for task in (self._pump, self._run_outbox, self._beat):
             self.spawn(task_group, task)
-        if self._reader is not None:
-            self.spawn(task_group, self._watch_reader)
 
     async def receive(self) -> Sequence[str | bytes]:
         return await self._inbox.take()
@@ -100,6 +97,7 @@ class TrioLink(Link):
                 await self._outbox.flush()
                 if self._close:
                     await self._connection.aclose(code, clip_reason(reason))
+                    await self._pumped.wait()
         finally:
             self.stop()
             with trio.CancelScope(shield=True):
@@ -127,28 +125,32 @@ class TrioLink(Link):
             if self._reader is not None and closed.reason is None:
                 await self._reader.ended.wait()
             self._on_closed(closed)
+            await self._farewell()
+        finally:
+            self._pumped.set()
 
     def _on_closed(self, closed: TheirConnectionClosed) -> None:
         if closed.reason is None:
-            self._inbox.end(ConnectionClosed(1006, "the connection broke"))
+            error = None if self._reader is None else self._reader.error
+            why = f": {type(error).__name__}" if error is not None else ""
+            self._inbox.end(ConnectionClosed(1006, f"the connection broke{why}"))
         elif closed.reason.code == 1009 and (closed.reason.reason or "").startswith(_TOO_LARGE):
             self._inbox.end(MessageTooLarge("the peer sent a message over the size limit"))
         else:
             self._inbox.end(ConnectionClosed(int(closed.reason.code), closed.reason.reason or ""))
         self._outbox.fail()
 
-    async def _watch_reader(self) -> None:
-        """trio-websocket's reader dies of a peer's protocol error without a word to the peer, or to ``get_message``."""
-        assert self._reader is not None
-        await self._reader.ended.wait()
-        error = self._reader.error
-        if isinstance(error, RemoteProtocolError) and isinstance(error.event_hint, CloseConnection):
-            code, reason = int(error.event_hint.code), error.event_hint.reason or ""
-            self._inbox.end(ConnectionClosed(code, reason))
-            with trio.move_on_after(CLOSE_TIMEOUT):
-                await self._connection._send(error.event_hint)
-        elif error is not None:
-            self._inbox.end(ConnectionClosed(1006, f"the connection broke: {type(error).__name__}"))
+    async def _farewell(self) -> None:
+        """After a peer's violation trio-websocket closes without a word to the peer: say it here."""
+        reason = self._connection.closed
+        if reason is None or self._connection._wsproto.state is not ConnectionState.OPEN:
+            return
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            try:
+                text = clip_reason(reason.reason or "")
+                await self._connection._send(CloseConnection(code=int(reason.code), reason=text))
+            except TheirConnectionClosed:
+                return  # The peer has gone: nobody to tell.
 
     async def _write(self, message: str | bytes) -> None:
         await self._connection.send_message(message)
@@ -160,8 +162,7 @@ class TrioLink(Link):
             self._outbox.fail()
             # Messages that came before the end may still be on their way to us.
             with trio.move_on_after(CLOSE_TIMEOUT):
-                while self._inbox.error is None:
-                    await trio.sleep(0.01)
+                await self._pumped.wait()
             self._on_closed(closed)
 
     async def _beat(self) -> None:

@@ -30,9 +30,10 @@ async def post_json(
 ) -> dict[str, Any]:
     """POST ``json`` and return the JSON object of the answer. The whole call takes at most ``timeout`` seconds.
 
-    The environment is not looked at: no ``HTTPS_PROXY``, no ``.netrc``, no ``SSL_CERT_FILE``. A credential must not take
-    a way that the program's author did not choose; pass ``ssl_context`` for certificates of your own. Redirects are not
-    followed. httpx logs the URL at INFO, so credentials belong into ``headers``. Cancelling it closes the connection.
+    The environment is not looked at: no ``HTTPS_PROXY``, no ``.netrc``, no ``SSL_CERT_FILE``. A credential must not
+    take a way that the program's author did not choose; pass ``ssl_context`` for certificates of your own. Redirects
+    are not followed. httpx logs the URL at INFO, so credentials belong into ``headers``. Cancelling it closes the
+    connection.
 
     Raises:
         MisconfiguredError: the URL is not ``http`` or ``https``, or a header cannot be written.
@@ -73,9 +74,12 @@ async def _post(
                 client.stream("POST", url, headers=headers, content=content) as response,
             ):
                 async for part in response.aiter_bytes():
-                    body += part
-                    if len(body) > _MAX_ANSWER:
-                        raise HandshakeError(f"{where} answered with more than {_MAX_ANSWER} bytes")
+                    # Past the limit it is read and dropped, within the same deadline: a loop that is left early leaves
+                    # httpx's generators to the garbage collector.
+                    if len(body) <= _MAX_ANSWER:
+                        body += part
+                if len(body) > _MAX_ANSWER:
+                    raise HandshakeError(f"{where} answered with more than {_MAX_ANSWER} bytes")
                 return response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body)
     except TimeoutError:
         raise ConnectTimeout(f"{where} did not answer within {timeout:g} s") from None

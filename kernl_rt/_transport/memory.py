@@ -96,8 +96,8 @@ async def serve_stream(handler: Handler, stream: MessageStream, request: Request
 class MemoryTransport(RealtimeTransport):
     """A transport whose server is ``handler``, run as a task inside of the ``connect()`` context.
 
-    ``process_request`` may refuse, as in :func:`~kernl_rt._transport.serve.serve_websocket`. When the client leaves, the
-    handler sees the close and has ``grace`` seconds to finish before it is cancelled.
+    ``process_request`` may refuse, as in :func:`~kernl_rt._transport.serve.serve_websocket`. When the client leaves,
+    the handler sees the close and has ``grace`` seconds to finish before it is cancelled.
     """
 
     def __init__(

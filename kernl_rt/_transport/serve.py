@@ -61,6 +61,8 @@ async def serve_websocket(
     multi = await anyio.create_tcp_listener(local_host=host, local_port=port, reuse_port=False)
     assert isinstance(multi, MultiListener)
     count = 0
+    # Twice the limit: the surplus gets its 503, beyond that clients wait in the system's queue.
+    slots = anyio.Semaphore(2 * max_connections)
 
     async def connection(stream: ByteStream) -> None:
         nonlocal count
@@ -79,19 +81,19 @@ async def serve_websocket(
             _logger.exception("a connection failed")
         finally:
             count -= 1
+            slots.release()
 
     async with multi, anyio.create_task_group() as task_group:
 
         async def accept(listener: SocketListener) -> None:
             while True:
-                # Twice the limit: the surplus gets its 503, beyond that clients wait in the system's queue.
-                while count >= 2 * max_connections:
-                    await anyio.sleep(_BREATH)
+                await slots.acquire()
                 try:
                     accepted = await listener.accept()
                 except (OSError, anyio.BrokenResourceError) as error:
                     # Out of descriptors, or the client left while it waited: no reason to stop serving the others.
                     _logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+                    slots.release()
                     await anyio.sleep(_BREATH)
                     continue
                 task_group.start_soon(connection, accepted)

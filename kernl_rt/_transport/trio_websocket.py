@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from kernl_rt.exceptions import ConnectRefusedError, HandshakeError, Misconfigur
 if TYPE_CHECKING:
     import trio
     import trio_websocket
-    from anyio.abc import TaskGroup
 
 __all__ = ["TrioWebSocketTransport"]
 

@@ -1,8 +1,8 @@
 """The WebSocket that measures best on the running backend.
 
-picows where the event loop is asyncio, `websockets`' sans-I/O protocol over an anyio stream elsewhere and where picows is
-not installed. Both pass the same conformance suite. Compression is never offered, redirects are never followed, and the
-environment's proxies are not used.
+picows where the event loop is asyncio, `websockets`' sans-I/O protocol over an anyio stream elsewhere and where picows
+is not installed. Both pass the same conformance suite. Compression is never offered, redirects are never followed, and
+the environment's proxies are not used.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
-from kernl_rt._transport._backend import running_backend
-
 from kernl_rt._transport._address import Address, prepare_headers
+from kernl_rt._transport._backend import running_backend
 from kernl_rt._transport._heartbeat import Heartbeat
 from kernl_rt._transport._scope import opened
 from kernl_rt.abc import MessageStream, RealtimeTransport
@@ -35,8 +34,8 @@ class WebSocketTransport(RealtimeTransport):
 
     ``ssl_context`` replaces the default one (system certificates, host name checked). A ping goes out every
     ``ping_interval`` seconds; when nothing comes back within ``ping_timeout`` seconds, ``receive`` raises
-    ``ConnectionClosed(1006, "keepalive ping timeout")``; ``None`` turns either off. ``implementation`` picks the library
-    by hand. A transport is reusable and holds nothing open itself.
+    ``ConnectionClosed(1006, "keepalive ping timeout")``; ``None`` turns either off. ``implementation`` picks the
+    library by hand. A transport is reusable and holds nothing open itself.
     """
 
     def __init__(

@@ -192,9 +192,7 @@ class Field:
 
     __slots__ = ("attribute", "key", "kind", "required")
 
-    def __init__(
-        self, key: str, attribute: str | None = None, kind: Kind = TEXT, *, required: bool = False
-    ) -> None:
+    def __init__(self, key: str, attribute: str | None = None, kind: Kind = TEXT, *, required: bool = False) -> None:
         self.key = key
         self.attribute = attribute or key
         self.kind = kind

@@ -25,6 +25,7 @@ class Brain(Protocol):
         Raises:
             Exception: any; the reply ends as ``failed`` with its message.
         """
+        ...
 
 
 class ScriptedBrain:

@@ -32,6 +32,7 @@ class Ears(Protocol):
         Raises:
             Exception: any; the transcription is reported as failed.
         """
+        ...
 
 
 class DeafEars:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import ConnectOptions, Credential, SessionConfig
 from kernl_rt.providers import openai
@@ -23,8 +25,9 @@ class SimulatedModel(RealtimeModel):
     def __init__(self, simulator: Simulator, name: str = "simulator") -> None:
         self.simulator = simulator
         self.name = name
-        self._model = openai.realtime(name, api_key="simulator")
-        self.capabilities = self._model.capabilities
+        # A base URL of its own, so that the environment's does not send it to another path.
+        self._model = openai.realtime(name, api_key=simulator.api_key or "simulator", base_url="ws://simulator/v1")
+        self.capabilities = evolve(self._model.capabilities, max_duration=simulator.duration)
 
     def check(self, config: SessionConfig) -> None:
         self._model.check(config)

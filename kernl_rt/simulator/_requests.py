@@ -101,7 +101,6 @@ _voice = either(_is_text, choice(*VOICES), record({"id": TEXT}, ("id",)))
 _output = record({"format": nullable(_format), "voice": nullable(_voice), "speed": nullable(number(0.25, 1.5))})
 
 
-
 def _parameters(value: Any, path: str) -> None:
     if not isinstance(value, dict):
         raise Refusal(f"Invalid type for '{path}': expected an object.", "invalid_type", path)
@@ -244,9 +243,7 @@ _message_item = tagged(
 )
 _ITEMS: dict[str, Check] = {
     "message": _message_item,
-    "function_call": record(
-        _item_fields(name=TEXT, arguments=TEXT, call_id=nullable(_CALL_ID)), ("name", "arguments")
-    ),
+    "function_call": record(_item_fields(name=TEXT, arguments=TEXT, call_id=nullable(_CALL_ID)), ("name", "arguments")),
     "function_call_output": record(_item_fields(call_id=_CALL_ID, output=TEXT), ("call_id", "output")),
     "mcp_approval_response": record(
         {

@@ -325,9 +325,7 @@ class Response:
             known = self.conversation.find(item.id) is item
             previous = self.conversation.before(item) if written and known else None
             self._emit("conversation.item.done", previous_item_id=previous, item=snapshot(item))
-        self._emit(
-            "response.output_item.done", response_id=self.id, output_index=self._open.index, item=snapshot(item)
-        )
+        self._emit("response.output_item.done", response_id=self.id, output_index=self._open.index, item=snapshot(item))
         self._open = None
 
     def _close_call(self, item: Item, said: str) -> None:

@@ -15,6 +15,7 @@ from kernl_rt._transport._scope import bare_task_group
 from kernl_rt._transport.memory import MemoryTransport
 from kernl_rt._transport.serve import Reply, Request, serve_websocket
 from kernl_rt.abc import MessageStream, RealtimeModel, RealtimeTransport
+from kernl_rt.config import Secret
 from kernl_rt.simulator._admission import Admission
 from kernl_rt.simulator._brain import Brain, RuleBrain
 from kernl_rt.simulator._ears import DeafEars, Ears, best_ears
@@ -77,7 +78,8 @@ class Simulator:
         self.faults = faults or Faults()
         #: Sessions being served now.
         self.sessions = 0
-        self._duration = duration
+        self.duration = duration
+        self.api_key = None if api_key is None else Secret(api_key)
         self._pace = pace or (Pace() if speed is None else Pace(speed=speed))
         self._ids = Ids(seed)
         self._seed = seed
@@ -132,8 +134,8 @@ class Simulator:
             ids=Ids(self._seed * 1_000_003 + self._served),
             model=request.query.get("model") or str(granted.get("model") or "simulator"),
             kind=kind,
-            expires_at=int(time.time() + self._duration),
-            duration=self._duration,
+            expires_at=int(time.time() + self.duration),
+            duration=self.duration,
             pace=self._pace,
             faults=self.faults,
             rate_limits=self._rate_limits,

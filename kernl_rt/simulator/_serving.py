@@ -34,7 +34,16 @@ _MOST_JOBS = 32
 
 @runtime_checkable
 class _Abortable(Protocol):
+    """A stream in memory."""
+
     def abort(self) -> None: ...
+
+
+@runtime_checkable
+class _Releasable(Protocol):
+    """A stream over a socket."""
+
+    async def release(self) -> None: ...
 
 
 class ServedSession:
@@ -132,8 +141,10 @@ class ServedSession:
             await self._stream.aclose(fault.code, fault.reason)
         elif fault.kind == "drop" and isinstance(self._stream, _Abortable):
             self._stream.abort()
+        elif fault.kind == "drop" and isinstance(self._stream, _Releasable):
+            await self._stream.release()
         elif fault.kind == "drop":
-            await self._stream.aclose(1011, "dropped")
+            raise TypeError(f"a {type(self._stream).__name__} cannot be dropped without a goodbye")
         else:
             # Only the client's leaving ends a stalled session: the receiving task still sees that.
             self._stalled = True

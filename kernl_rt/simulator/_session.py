@@ -132,7 +132,7 @@ class Session:
                 continue
             if value is None or (name == "instructions" and value == ""):
                 value = _DEFAULTS.get(name)
-            self._top[name] = [_tool(tool) for tool in value] if name == "tools" else value
+            self._top[name] = [_tool(tool) for tool in value or ()] if name == "tools" else value
 
     def _update_input(self, new: Mapping[str, Any]) -> None:
         for name, value in new.items():

@@ -38,12 +38,12 @@ def _expanded(encoding: str) -> list[int]:
 
 @cache
 def _compressed(encoding: str) -> bytes:
-    """For every 16-bit sample's upper 13 bits, the code whose value is nearest."""
+    """For every 16-bit sample's upper 14 bits, the code whose value is nearest."""
     ordered = sorted((value, code) for code, value in enumerate(_expanded(encoding)))
     table = bytearray()
     at = 0
-    for sample in range(-32768, 32768, 8):
-        middle = sample + 4
+    for sample in range(-32768, 32768, 4):
+        middle = sample + 2
         while at + 1 < len(ordered) and abs(ordered[at + 1][0] - middle) <= abs(ordered[at][0] - middle):
             at += 1
         table.append(ordered[at][1])
@@ -66,7 +66,7 @@ def encoded(samples: array[int], format: AudioFormat) -> bytes:
     """16-bit samples in ``format``; the rate is the caller's business."""
     if format.encoding != "pcm16":
         table = _compressed(format.encoding)
-        return bytes(table[(sample + 32768) >> 3] for sample in samples)
+        return bytes(table[(sample + 32768) >> 2] for sample in samples)
     if sys.byteorder == "big":
         samples = array("h", samples)
         samples.byteswap()

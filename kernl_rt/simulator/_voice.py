@@ -14,9 +14,11 @@ import wave
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any, Protocol
 
 import anyio
+from anyio.abc import ByteSendStream, Process
 
 from kernl_rt.config import AudioFormat
 from kernl_rt.exceptions import MisconfiguredError
@@ -34,6 +36,7 @@ class Voice(Protocol):
         Raises:
             Exception: any; the reply ends as ``failed``.
         """
+        ...
 
 
 #: Pitches (Hz), so that voices with different names sound different.
@@ -97,13 +100,37 @@ class EspeakVoice:
             command: Sequence[str] = (self._executable, "--stdout", "-b", "1", "-v", name, "-s", pace)
         else:
             command = (sys.executable, str(_WORKER), name, pace)
-        done = await anyio.run_process(command, input=spoken, check=False)
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            reason = said[-1] if said else "it gave no reason"
-            raise MisconfiguredError(f"espeak-ng cannot speak with voice {name!r}: {reason}")
-        rate, samples = _samples(done.stdout)
+        output = await _run(command, spoken)
+        if output is None:
+            raise MisconfiguredError(f"espeak-ng failed; does it know the voice {name!r}?")
+        rate, samples = _samples(output)
         return await anyio.to_thread.run_sync(_converted, samples, rate, format)
+
+
+async def _run(command: Sequence[str], text: bytes) -> bytes | None:
+    """What ``command`` writes when ``text`` is its input; ``None`` when it fails. Cancelling kills it."""
+    # Under asyncio a process whose start is cancelled is lost, not killed: let it start, then see.
+    process: Process | None = None
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(command, stderr=DEVNULL)
+    assert process is not None
+    output = bytearray()
+    async with process, anyio.create_task_group() as task_group:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        task_group.start_soon(_feed, process.stdin, text)
+        async for chunk in process.stdout:
+            output += chunk
+        await process.wait()
+    return bytes(output) if process.returncode == 0 else None
+
+
+async def _feed(stream: ByteSendStream, text: bytes) -> None:
+    try:
+        await stream.send(text)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return  # It ended without reading all of it; its exit status says whether that is bad.
+    await stream.aclose()
 
 
 def _samples(output: bytes) -> tuple[int, bytes]:

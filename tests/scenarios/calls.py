@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 from attrs import define, field
-from sniffio import current_async_library
 
 from kernl_rt import RealtimeAgent, RealtimeChannel, RealtimeSession, SessionConfig, Toolkit
+from kernl_rt._transport._backend import running_backend
 from kernl_rt.config import PCM16_24K, Capabilities
 from kernl_rt.events import (
     AudioDelta,
@@ -55,7 +55,7 @@ class Call:
 
 async def quiet() -> None:
     """Until nothing more happens by itself. Takes no time, unlike ``anyio.wait_all_tasks_blocked`` on asyncio."""
-    if current_async_library() == "trio":
+    if running_backend() == "trio":
         await anyio.wait_all_tasks_blocked()
     else:
         for _ in range(40):

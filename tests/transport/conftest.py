@@ -21,12 +21,16 @@ def make_transport(flavour: str) -> MakeTransport:
 @pytest.fixture
 def no_leak() -> Iterator[None]:
     """No descriptor may be left open by the test."""
-    gc.collect()
-    before = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()}
+    before = _links()
     yield
-    gc.collect()
-    left = {fd: name for fd, name in _links().items() if before.get(fd) != name and "socket" in name}
+    if _new(before):
+        gc.collect()
+    left = _new(before)
     assert not left, f"sockets are left open: {left}"
+
+
+def _new(before: dict[str, str]) -> dict[str, str]:
+    return {fd: name for fd, name in _links().items() if before.get(fd) != name and "socket" in name}
 
 
 def _descriptors() -> list[str]:

@@ -121,7 +121,7 @@ async def raw_server(script: Script, *, tls: Any = None) -> AsyncIterator[int]:
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return  # The client left.
 
-    async with anyio.create_task_group() as task_group, multi:
+    async with multi, anyio.create_task_group() as task_group:
         task_group.start_soon(multi.serve, one)
         try:
             yield port
@@ -147,15 +147,15 @@ class MemoryBytes(ByteStream):
         slice_size: int | None,
     ) -> None:
         self._send, self._receive, self._slice = send, receive, slice_size
-        self._left = b""
+        self._left = memoryview(b"")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if not self._left:
-            self._left = await self._receive.receive()
+            self._left = memoryview(await self._receive.receive())
         else:
             await anyio.lowlevel.checkpoint()
         size = min(max_bytes, self._slice or max_bytes)
-        found, self._left = self._left[:size], self._left[size:]
+        found, self._left = bytes(self._left[:size]), self._left[size:]
         return found
 
     async def send(self, item: bytes) -> None:

@@ -171,6 +171,8 @@ def _cut(state: State, position_ms: float | None, now: float) -> None:
     interruption, state.interruption = state.interruption, None
     changed = False
     for cut in cuts:
+        if cut.response_id is not None and cut.response_id not in state.finished:
+            state.fenced.add(cut.response_id)
         if cut.heard_ms > 0 and state.settings.capabilities.can_truncate:
             truncate = ItemTruncate(cut.item_id, cut.heard_ms, cut.content_index, event_id=state.next_id("event"))
             state.send(truncate, Lane.URGENT)

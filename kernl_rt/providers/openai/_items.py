@@ -67,9 +67,7 @@ ITEM = Tagged(
             Field("arguments", required=True),
             type="function_call",
         ),
-        Struct(
-            FunctionCallOutput, *_ANY_ITEM, Field("call_id"), Field("output"), type="function_call_output"
-        ),
+        Struct(FunctionCallOutput, *_ANY_ITEM, Field("call_id"), Field("output"), type="function_call_output"),
         Struct(
             McpListTools,
             *_ANY_ITEM,

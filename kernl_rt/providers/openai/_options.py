@@ -163,9 +163,7 @@ _SERVER_VAD = Struct(
     type="server_vad",
     fixed={"mode": "server_vad"},
 )
-_SEMANTIC_VAD = Struct(
-    TurnDetection, Field("eagerness"), *_TURN, type="semantic_vad", fixed={"mode": "semantic_vad"}
-)
+_SEMANTIC_VAD = Struct(TurnDetection, Field("eagerness"), *_TURN, type="semantic_vad", fixed={"mode": "semantic_vad"})
 
 
 class _TurnDetection(Kind):

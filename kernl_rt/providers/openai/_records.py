@@ -27,17 +27,24 @@ class _Session(Kind):
         return attrs.evolve(facts, config=attrs.evolve(config, extra={}), raw=value)
 
     def encode(self, value: ev.SessionInfo) -> dict[str, Any]:
-        if value.raw:
+        if value.raw is not NOTHING:
             return dict(value.raw)
         config = encode_session(value.config)
         return {"object": "realtime.session", **_SESSION_FACTS.encode(value), **config}
 
 
 class _TranscriptUsage(Struct):
-    """Usage that says by what it is billed."""
+    """Usage that says by what it is billed; what was read says only what it said then."""
+
+    def decode(self, value: Any) -> ev.Usage:
+        usage: ev.Usage = super().decode(value)
+        return usage if usage.extra else attrs.evolve(usage, extra={})
 
     def encode(self, value: ev.Usage) -> dict[str, Any]:
-        return {"type": "tokens" if value.seconds is None else "duration", **super().encode(value)}
+        said = super().encode(value)
+        if value.extra is NOTHING:
+            said["type"] = "tokens" if value.seconds is None else "duration"
+        return said
 
 
 _TOKENS = (

@@ -31,24 +31,18 @@ _WITH_ITEM = (_ID, Field("item", kind=ITEM), Field("previous_item_id"))
 
 def _output_item_added(*, item: ConversationItem, **rest: Any) -> ev.OutputItemAdded | ev.ToolStarted:
     return (
-        ev.ToolStarted(item=item, **rest)
-        if isinstance(item, FunctionCall)
-        else ev.OutputItemAdded(item=item, **rest)
+        ev.ToolStarted(item=item, **rest) if isinstance(item, FunctionCall) else ev.OutputItemAdded(item=item, **rest)
     )
 
 
 _AT_ITEM_ADDED = (*_OF_RESPONSE, Field("item", kind=ITEM))
-AUDIO_DELTA = Struct(
-    ev.AudioDelta, *_OF_CONTENT, Field("delta", "audio", BASE64), type="response.output_audio.delta"
-)
+AUDIO_DELTA = Struct(ev.AudioDelta, *_OF_CONTENT, Field("delta", "audio", BASE64), type="response.output_audio.delta")
 
 SERVER: tuple[Struct, ...] = (
     SESSION_ERROR,
     Struct(ev.SessionCreated, _ID, Field("session", kind=SESSION), type="session.created"),
     Struct(ev.SessionUpdated, _ID, Field("session", kind=SESSION), type="session.updated"),
-    Struct(
-        ev.ConversationCreated, _ID, Field("conversation", kind=OBJECT, required=True), type="conversation.created"
-    ),
+    Struct(ev.ConversationCreated, _ID, Field("conversation", kind=OBJECT, required=True), type="conversation.created"),
     Struct(
         ev.RateLimitsUpdated,
         _ID,
@@ -69,9 +63,7 @@ SERVER: tuple[Struct, ...] = (
         type="conversation.item.truncated",
     ),
     # the human's side
-    Struct(
-        ev.AudioInputCommitted, _ID, _ITEM_ID, Field("previous_item_id"), type="input_audio_buffer.committed"
-    ),
+    Struct(ev.AudioInputCommitted, _ID, _ITEM_ID, Field("previous_item_id"), type="input_audio_buffer.committed"),
     Struct(ev.AudioInputCleared, _ID, type="input_audio_buffer.cleared"),
     Struct(
         ev.AudioInputTimedOut,
