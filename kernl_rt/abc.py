@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from kernl_rt.config import AudioFormat, Capabilities, ConnectOptions, Credential, Secret, SessionConfig
+from kernl_rt.config import AudioFormat, Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.events import ChannelEvent, ClientEvent, ServerEvent
 from kernl_rt.exceptions import MisconfiguredError
 
@@ -125,6 +125,9 @@ class RealtimeModel(ABC):
             MisconfiguredError: names the option, the mistake and the fix. Nothing has been sent.
         """
 
+    def check_response(self, config: ResponseConfig) -> None:
+        """Refuse what this model cannot do in one reply. Raises as :meth:`check`; by default everything goes."""
+
     @abstractmethod
     def connect(
         self,
@@ -175,8 +178,12 @@ class RealtimeChannel(ABC):
     def open(self, input_format: AudioFormat, output_format: AudioFormat) -> AbstractAsyncContextManager[None]:
         """Start the devices, in the formats that were chosen. Leaving the context stops them and releases everything.
 
+        What the body raises leaves the context as it is, in no group.
+
         Raises:
             ChannelError: the device, file or link cannot be opened.
+            MisconfiguredError: a format that the channel does not offer.
+            SessionStateError: the channel is, or was, open.
         """
 
     @abstractmethod
@@ -193,7 +200,8 @@ class RealtimeChannel(ABC):
         """Play ``audio``, in the chosen output format, after what was sent before.
 
         Waits while more than a short send-ahead is unplayed, so that there is little to clear. Cancelling it may leave
-        ``audio`` played in part; positions stay right.
+        ``audio`` played in part; positions stay right. After the human has left, sound is discarded: only :meth:`receive`
+        tells of it.
 
         Raises:
             ChannelError: the device or link failed.

@@ -46,7 +46,7 @@ class RealtimeAgent(Generic[T_contra]):
     toolkits: tuple[Toolkit[T_contra], ...]
     config: SessionConfig | None
     #: Every tool, by name.
-    tools: Mapping[str, Tool[T_contra]] = field(repr=False, eq=False)
+    tools: Mapping[str, Tool[T_contra]] = field(init=False, repr=False, eq=False)
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class RealtimeAgent(Generic[T_contra]):
             raise MisconfiguredError("an agent's instructions must be text, or a function of the context that gives it")
         _check_config(config, voice)
         tools = _collect(kits, config)
-        self.__attrs_init__(id, name, instructions, model, voice, kits, config, tools)  # pyright: ignore[reportAttributeAccessIssue]
+        object.__setattr__(self, "tools", tools)
+        self.__attrs_init__(id, name, instructions, model, voice, kits, config)  # pyright: ignore[reportAttributeAccessIssue]
 
     async def resolve_instructions(self, context: Context[T_contra]) -> str:
         """The instructions for one session. A plain function is called in the event loop: it must not block.

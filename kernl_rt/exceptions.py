@@ -28,7 +28,7 @@
     ├── LaneFull                      a command lane is full: the link is stalled
     ├── SlowConsumer                  this iterator fell behind by more events than may be dropped
     ├── ChannelError                  the human's side failed: device, file, phone link
-    │   └── AudioFileError            a sound file that cannot be read
+    │   └── AudioFileError            a sound file that cannot be read or written
     └── ToolError                     raise it in a tool: its message goes to the model
         ├── ToolArgumentsError        the model's arguments do not fit the signature
         └── ToolTimeout               the tool ran longer than its limit
@@ -218,7 +218,7 @@ class ChannelError(RealtimeError):
 
 
 class AudioFileError(ChannelError, ValueError):
-    """A sound file is missing, damaged or of an unsupported kind."""
+    """A sound file is missing, damaged or of an unsupported kind, or cannot be written."""
 
 
 class ToolError(RealtimeError):

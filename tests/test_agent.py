@@ -106,6 +106,13 @@ async def test_frozen_and_compared_by_content() -> None:
     assert one != agent(name="Other")
 
 
+async def test_an_agent_may_be_varied() -> None:
+    one = agent(voice="marin", toolkits=[Toolkit(id="sky", tools=[weather])])
+    other = attrs.evolve(one, name="Other", toolkits=[Toolkit(id="home", tools=[lights])])
+    assert (other.name, other.voice, list(other.tools)) == ("Other", Voice("marin"), ["lights"])
+    assert list(one.tools) == ["weather"]
+
+
 async def _later(context: Context[str]) -> str:
     await anyio.sleep(3)
     return f"Serve {context.context}, later."

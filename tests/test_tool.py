@@ -968,6 +968,8 @@ async def test_no_more_than_the_limit_run_at_once(real_clock: None) -> None:
             while running < THREAD_LIMIT:  # noqa: ASYNC110
                 await anyio.sleep(0.005)
         await anyio.wait_all_tasks_blocked()
+        # The user's own threads do not wait for the tools'.
+        assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
         release.set()
     assert most == THREAD_LIMIT
     assert running == 0

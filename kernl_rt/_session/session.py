@@ -325,7 +325,13 @@ class RealtimeSession(Generic[T]):
         return self._command("commit", lambda number: inputs.TurnCommitted(number, reply))
 
     def request_reply(self, config: ResponseConfig | None = None) -> Command[Response]:
-        """Ask for a reply without saying anything; the handle settles with it when it is over. Raises as ``commit``."""
+        """Ask for a reply without saying anything; the handle settles with it when it is over. Raises as ``commit``, and
+
+        Raises:
+            MisconfiguredError: the model cannot do what ``config`` asks.
+        """
+        if config is not None:
+            self._model.check_response(config)
         return self._command("request_reply", lambda number: inputs.ReplyRequested(number, config))
 
     def interrupt(self) -> Command[None]:

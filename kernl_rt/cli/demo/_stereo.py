@@ -10,7 +10,7 @@ import wave
 from array import array
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
 from kernl_rt._audio.pcm import pack, unpack
 from kernl_rt.exceptions import AudioFileError
@@ -70,13 +70,7 @@ class StereoWav:
         self.rate = rate
         self._start = start
         self._lanes: dict[Side, _Lane] = {"human": _Lane(rate), "model": _Lane(rate)}
-        try:
-            self._file = wave.open(str(path), "wb")  # noqa: SIM115 - closed by __exit__
-            self._file.setnchannels(2)
-            self._file.setsampwidth(2)
-            self._file.setframerate(rate)
-        except OSError as error:
-            raise self._failure(error) from error
+        self._disk, self._file = _opened(path, 2, rate)
 
     def put(self, side: Side, pcm: bytes, at: float) -> None:
         """``pcm`` of one side, whose first sample was said or heard at the moment ``at``."""
@@ -92,10 +86,7 @@ class StereoWav:
         try:
             self._file.writeframes(pack(both))
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> AudioFileError:
-        return AudioFileError(f"{self.path}: cannot be written: {error.strerror or type(error).__name__}")
+            raise _failure(self.path, error) from error
 
     def __enter__(self) -> StereoWav:
         return self
@@ -106,7 +97,7 @@ class StereoWav:
         try:
             self._write(max(lane.end for lane in self._lanes.values()))
         finally:
-            self._file.close()
+            _close(self.path, self._disk, self._file)
 
 
 def write_mono(path: Path, pcm: bytes, rate: int) -> None:
@@ -115,11 +106,35 @@ def write_mono(path: Path, pcm: bytes, rate: int) -> None:
     Raises:
         AudioFileError: the file cannot be written.
     """
+    disk, file = _opened(path, 1, rate)
     try:
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(rate)
-            file.writeframes(pcm)
+        file.writeframes(pcm)
     except OSError as error:
-        raise AudioFileError(f"{path}: cannot be written: {error.strerror or type(error).__name__}") from error
+        raise _failure(path, error) from error
+    finally:
+        _close(path, disk, file)
+
+
+def _opened(path: Path, channels: int, rate: int) -> tuple[BinaryIO, wave.Wave_write]:
+    try:
+        # Opened here and not by ``wave``, which would complain about itself later when the path is wrong.
+        disk = path.open("wb")
+    except OSError as error:
+        raise _failure(path, error) from error
+    file = wave.open(disk, "wb")  # noqa: SIM115 - closed by the caller
+    file.setnchannels(channels)
+    file.setsampwidth(2)
+    file.setframerate(rate)
+    return disk, file
+
+
+def _close(path: Path, disk: BinaryIO, file: wave.Wave_write) -> None:
+    try:
+        with disk:
+            file.close()  # writes the sizes into the header
+    except OSError as error:
+        raise _failure(path, error) from error
+
+
+def _failure(path: Path, error: OSError) -> AudioFileError:
+    return AudioFileError(f"{path}: cannot be written: {error.strerror or type(error).__name__}")
