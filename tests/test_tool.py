@@ -20,7 +20,7 @@ import jsonschema
 import msgspec
 import pydantic
 import pytest
-from anyio import from_thread
+from anyio import from_thread, to_thread
 from hypothesis import given, settings, strategies as st
 
 from kernl_rt._tool import threads
@@ -964,13 +964,15 @@ async def test_no_more_than_the_limit_run_at_once(real_clock: None) -> None:
     async with anyio.create_task_group() as group:
         for _ in range(THREAD_LIMIT + 5):
             group.start_soon(counts.call, call_context(), "{}")
-        with anyio.fail_after(10):
-            while running < THREAD_LIMIT:  # noqa: ASYNC110
-                await anyio.sleep(0.005)
-        await anyio.wait_all_tasks_blocked()
-        # The user's own threads do not wait for the tools'.
-        assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
-        release.set()
+        try:
+            with anyio.fail_after(10):
+                while running < THREAD_LIMIT:  # noqa: ASYNC110
+                    await anyio.sleep(0.005)
+            await anyio.wait_all_tasks_blocked()
+            # The user's own threads do not wait for the tools'.
+            assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        finally:
+            release.set()
     assert most == THREAD_LIMIT
     assert running == 0
 

@@ -8,10 +8,9 @@ for an integer (JSON has one number type, and JSON Schema calls 5.0 an integer).
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from collections import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, time
 from enum import Enum
 from functools import lru_cache
@@ -19,8 +18,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    NotRequired,
-    Required,
     Union,
     get_args,
     get_origin,
@@ -28,10 +25,10 @@ from typing import (
     is_typeddict,
 )
 
-import attrs
 import msgspec
-from cattrs import AttributeValidationNote, ClassValidationError, Converter, ForbiddenExtraKeysError
+from cattrs import Converter
 
+from kernl_rt._tool.classes import class_factory, is_class, is_pydantic, read_pydantic, read_struct, typeddict_factory
 from kernl_rt._tool.scalars import (
     DICTS,
     LISTS,
@@ -111,17 +108,16 @@ def structurer(strict: bool = True) -> Converter:
     converter.register_structure_hook_factory(lambda t: origin_of(t) in SETS, _set_factory)
     converter.register_structure_hook_factory(lambda t: origin_of(t) is tuple, _tuple_factory)
     converter.register_structure_hook_factory(lambda t: origin_of(t) in DICTS, _dict_factory)
-    converter.register_structure_hook_factory(_is_class, _class_factory)
-    converter.register_structure_hook_factory(is_typeddict, _typeddict_factory)
+    converter.register_structure_hook_factory(is_class, class_factory)
+    converter.register_structure_hook_factory(is_typeddict, typeddict_factory)
     converter.register_structure_hook_factory(is_namedtuple, _namedtuple_factory)
     converter.register_structure_hook_factory(_is_union, _union_factory)
     converter.register_structure_hook_factory(_is_annotated, _annotated_factory)
-    converter.register_structure_hook_func(lambda t: isinstance(t, type) and issubclass(t, msgspec.Struct), _struct)
-    converter.register_structure_hook_func(is_pydantic, _pydantic)
+    converter.register_structure_hook_func(lambda t: isinstance(t, type) and issubclass(t, msgspec.Struct), read_struct)
+    converter.register_structure_hook_func(is_pydantic, read_pydantic)
     return converter
 
 
-# -- collections
 def _each(items: Sequence[Any], kinds: Iterable[Any], hooks: Iterable[Hook]) -> list[Any]:
     """Stops at the first misfit: a hostile array must not make one exception per element."""
     done: list[Any] = []
@@ -232,114 +228,6 @@ def _key_reader(kind: Any) -> Callable[[str], Any]:
     return read
 
 
-# -- classes
-def _is_class(kind: Any) -> bool:
-    origin = origin_of(kind)
-    if not isinstance(origin, type) or is_pydantic(kind):
-        return False
-    return attrs.has(origin) or dataclasses.is_dataclass(origin)
-
-
-def _class_factory(kind: Any, converter: Converter) -> Hook:
-    make = converter.gen_structure_attrs_fromdict(kind)
-
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict):
-            raise Misfit.expected("an object", value)
-        try:
-            return make(value, kind)
-        except ClassValidationError as group:
-            raise Misfit([problem for exc in group.exceptions for problem in _problems(exc)]) from None
-
-    return structure
-
-
-def _typeddict_factory(kind: Any, converter: Converter) -> Hook:
-    # Not cattrs' own: under ``from __future__ import annotations`` it takes a NotRequired key for a required one.
-    required: set[str] = set(kind.__required_keys__)
-    fields: dict[str, tuple[Any, Hook]] = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        marker: Any = get_origin(hint)
-        if marker is NotRequired:
-            required.discard(name)
-        elif marker is Required:
-            required.add(name)
-        inner = get_args(hint)[0] if marker in (NotRequired, Required) else hint
-        fields[name] = inner, converter.get_structure_hook(inner)
-
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict):
-            raise Misfit.expected("an object", value)
-        problems = [(f".{name}", "is missing") for name in fields if name in required and name not in value]
-        done: dict[str, Any] = {}
-        for name, (inner, hook) in fields.items():
-            try:
-                if name in value:
-                    done[name] = hook(value[name], inner)
-            except Misfit as misfit:
-                problems += misfit.under(f".{name}").problems
-        if converter.forbid_extra_keys:
-            problems += _unknown(value.keys() - fields.keys())
-        if problems:
-            raise Misfit(problems)
-        return done
-
-    return structure
-
-
-def _unknown(names: Iterable[str]) -> list[tuple[str, str]]:
-    return [(f".{name[:40]}", "is unknown") for name in sorted(names)[:5]]
-
-
-def _problems(exc: Exception) -> list[tuple[str, str]]:
-    notes = getattr(exc, "__notes__", ())
-    name = next((note.name for note in notes if isinstance(note, AttributeValidationNote)), None)
-    path = "" if name is None else f".{name}"
-    match exc:
-        case Misfit():
-            return list(exc.under(path).problems)
-        case ForbiddenExtraKeysError():
-            return _unknown(exc.extra_fields)
-        case KeyError() if name is not None and exc.args == (name,):
-            return [(path, "is missing")]
-        case _:
-            return [(path, f"was refused: {_first_words(exc)}")]
-
-
-def _first_words(exc: Exception) -> str:
-    # attrs' validators put the message first and the attribute, its type and the value (the payload) after it.
-    words = exc.args[0] if exc.args and isinstance(exc.args[0], str) else type(exc).__name__
-    return words[:200]
-
-
-def _struct(value: Any, kind: Any) -> Any:
-    try:
-        return msgspec.convert(value, kind, strict=True)
-    except msgspec.ValidationError as exc:
-        raise Misfit([("", f"was refused: {exc}"[:200])]) from None
-
-
-def is_pydantic(kind: Any) -> bool:
-    """Whether ``kind`` is a pydantic model, told by what it can do: pydantic is never imported."""
-    return isinstance(kind, type) and hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate")
-
-
-def _pydantic(value: Any, kind: Any) -> Any:
-    try:
-        return kind.model_validate(value)
-    except Exception as exc:
-        if not hasattr(exc, "errors"):
-            raise Misfit([("", f"was refused: {_first_words(exc)}")]) from None
-        refused: Any = exc
-        details: list[Mapping[str, Any]] = refused.errors(include_url=False, include_context=False, include_input=False)
-        raise Misfit([(_steps(each["loc"]), f"was refused: {each['msg'][:200]}") for each in details[:5]]) from None
-
-
-def _steps(location: Iterable[int | str]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step[:40]}" for step in location)
-
-
-# -- unions and constraints
 def _is_literal(kind: Any) -> bool:
     origin: Any = get_origin(kind)
     return origin is Literal

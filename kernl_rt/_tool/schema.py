@@ -17,7 +17,8 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 import msgspec
 from attrs import field, frozen
 
-from kernl_rt._tool.arguments import MAX_DEPTH, decode, is_pydantic, structurer
+from kernl_rt._tool.arguments import MAX_DEPTH, decode, structurer
+from kernl_rt._tool.classes import is_pydantic
 from kernl_rt._tool.docstring import read_docstring
 from kernl_rt._tool.scalars import Misfit
 from kernl_rt.context import Context, ToolContext

@@ -51,18 +51,27 @@ def perform(arguments: Namespace) -> int:
         return _run(arguments)
     except KeyboardInterrupt:
         return _interrupted(signal.SIGINT)
+    except BaseExceptionGroup as group:
+        # A second Ctrl-C reaches the task that happens to run.
+        if group.subgroup(KeyboardInterrupt) is None:
+            return _failed(group, debug=arguments.debug)
+        return _interrupted(signal.SIGINT)
     except BrokenPipeError:
         # The reader (``| head``) has left: nothing more to say, also not while the interpreter shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        known = list(_leaves(error))
-        if arguments.debug or not all(isinstance(leaf, (RealtimeError, OSError)) for leaf in known):
-            traceback.print_exception(error)
-        else:
-            for leaf in known:
-                print(f"kernl-rt: {_told(leaf)}", file=sys.stderr)
-        return 1
+        return _failed(error, debug=arguments.debug)
+
+
+def _failed(error: BaseException, *, debug: bool) -> int:
+    known = list(_leaves(error))
+    if debug or not all(isinstance(leaf, (RealtimeError, OSError)) for leaf in known):
+        traceback.print_exception(error)
+    else:
+        for leaf in known:
+            print(f"kernl-rt: {_told(leaf)}", file=sys.stderr)
+    return 1
 
 
 def _run(arguments: Namespace) -> int:

@@ -10,8 +10,8 @@ import wave
 from array import array
 from pathlib import Path
 
-#: ``-X dev`` makes Python tell of whatever is not closed, on standard error, where nothing may stand.
-COMMAND = (sys.executable, "-X", "dev", "-m", "kernl_rt")
+#: Python tells of whatever is not closed, or not awaited, on standard error, where nothing may stand.
+COMMAND = (sys.executable, "-W", "default", "-m", "kernl_rt")
 
 
 def environment(**more: str) -> dict[str, str]:

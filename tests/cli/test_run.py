@@ -80,10 +80,15 @@ def test_a_fault_of_ours_is_not_hidden(performed: Perform, capsys: pytest.Captur
     assert "ZeroDivisionError: fault" in shown
 
 
-def test_ctrl_c_before_the_loop_runs(performed: Perform, capsys: pytest.CaptureFixture[str]) -> None:
-    def command(arguments: Namespace) -> None:
+def test_a_second_ctrl_c_hits_whatever_task_runs(performed: Perform, capsys: pytest.CaptureFixture[str]) -> None:
+    assert performed(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "\nkernl-rt: stopped; everything is closed\n"
+
+
+def test_ctrl_c_before_the_loop_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    sys.modules["planted_command"].command = command  # type: ignore[attr-defined]
-    assert perform(Namespace(module="planted_command", backend="asyncio", debug=False)) == 130
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert perform(Namespace(module="kernl_rt.cli.doctor", backend="asyncio", debug=False)) == 130
     assert "Traceback" not in capsys.readouterr().err

@@ -113,6 +113,22 @@ def test_several_calls_in_one_response() -> None:
     assert talk.turns[-1].user_text == "", "the question has been answered by the calls"
 
 
+def test_a_question_that_a_call_has_answered_is_not_asked_again() -> None:
+    talk = Talk.saying(Reply(tool_calls=[ToolCall("get_weather", {"city": "Paris"})]), "Sunny.")
+    call = only(talk.ask("weather?"), "response.function_call_arguments.done")
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+    talk.send("conversation.item.create", item=output)
+    talk.send("response.create")
+    assert [(turn.user_text, len(turn.tool_results)) for turn in talk.turns] == [("weather?", 0), ("", 1)]
+
+
+def test_no_more_is_cached_than_is_read() -> None:
+    talk = Talk.saying("An answer. " * 100, "short")
+    talk.ask("hi " * 500)
+    usage = only(talk.ask("?", input=[], instructions="x"), "response.done")["response"]["usage"]
+    assert usage["input_token_details"]["cached_tokens"] <= usage["input_tokens"]
+
+
 @pytest.mark.parametrize("by", ["client", "client_with_id", "speech"])
 def test_a_cancelled_reply_still_says_every_done(by: str) -> None:
     talk = Talk.saying("Once upon a time there was a robot that talked and talked and talked.")

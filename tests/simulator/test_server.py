@@ -287,6 +287,7 @@ async def test_closing_at_a_frame() -> None:
     simulator = Simulator(faults=faults)
     async with connected(simulator) as client:
         await client.send("response.create")
+        await client.until("response.output_audio.delta")
         assert await client.closed() == (1011, "keeled over")
     async with connected(simulator) as client:
         assert (await client.ask("hello"))[-1]["response"]["status"] == "completed"
