@@ -327,9 +327,10 @@ async def _uncancelled(
     """
     outcome: list[picows.WSTransport | Exception | None] = []
     finished = anyio.Event()
+    shield = anyio.CancelScope(shield=True)
 
     async def run() -> None:
-        with anyio.CancelScope(shield=True):
+        with shield:
             try:
                 outcome.append(await upgrade())
             except Exception as error:
@@ -343,6 +344,8 @@ async def _uncancelled(
                 await finished.wait()
             except BaseException:
                 _cut(raw)
+                # It ends within a turn of the loop; the bound is for what we do not know of.
+                shield.deadline = anyio.current_time() + CLOSE_TIMEOUT
                 raise
     except BaseException:
         if outcome and isinstance(outcome[0], picows.WSTransport):

@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from attrs import define
 from cli.commands import loudness, run, sides, start
 
 from kernl_rt.cli.demo import _cast, _script
@@ -23,31 +24,39 @@ from kernl_rt.simulator import EspeakVoice, GrammarEars, ScriptedEars, ToneVoice
 #: Softer than this (of 32768) is silence.
 AUDIBLE = 150
 
-Performance = tuple[int, str, str, Path]
+
+@define
+class Performance:
+    """A demo that runs, or has run, as a process."""
+
+    process: Popen[str]
+    folder: Path
+    out: str = ""
+    err: str = ""
+
+    def finished(self) -> Performance:
+        if not self.out:
+            self.out, self.err = self.process.communicate(timeout=90)
+        return self
 
 
 @pytest.fixture(scope="module")
-def performances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Popen[str]]]:
+def performances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Performance]]:
     """All four at once: two of them take the twenty seconds that the conversation lasts."""
-    folder = tmp_path_factory.mktemp("demo")
-    running = {
-        f"{backend}{fast}": start("demo", "--out", folder / f"{backend}{fast}", "--backend", backend, *fast.split())
-        for backend in ("trio", "asyncio")
-        for fast in ("", " --fast")
-    }
+    running: dict[str, Performance] = {}
+    for backend, fast in itertools.product(("trio", "asyncio"), ((), ("--fast",))):
+        folder = tmp_path_factory.mktemp("demo")
+        process = start("demo", "--out", folder, "--backend", backend, *fast)
+        running["".join((backend, *fast))] = Performance(process, folder)
     yield running
-    for process in running.values():
-        process.kill()
-        process.communicate()
+    for performance in running.values():
+        performance.process.kill()
+        performance.process.communicate()
 
 
-@pytest.fixture(params=["", " --fast"], ids=["real", "fast"])
-def performed(request: pytest.FixtureRequest, backend: str, performances: dict[str, Popen[str]]) -> Performance:
-    process = performances[f"{backend}{request.param}"]
-    if not hasattr(process, "told"):
-        process.told = process.communicate(timeout=90)  # type: ignore[attr-defined]
-    out, err = process.told  # type: ignore[attr-defined]
-    return process.returncode, out, err, Path(process.args[process.args.index("--out") + 1])  # type: ignore[index, union-attr, call-overload]
+@pytest.fixture(params=["", "--fast"], ids=["real", "fast"])
+def performed(request: pytest.FixtureRequest, backend: str, performances: dict[str, Performance]) -> Performance:
+    return performances[f"{backend}{request.param}"].finished()
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -56,8 +65,8 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(120)
 def test_it_ends_well_and_says_what_it_is(performed: Performance) -> None:
-    code, out, err, _ = performed
-    assert (code, err) == (0, ""), out
+    out = performed.out
+    assert (performed.process.returncode, performed.err) == (0, ""), out
     assert "no key, no network: this is a simulator" in out
     assert "not an AI model" in out
     assert "FAILED" not in out
@@ -68,21 +77,21 @@ def test_it_ends_well_and_says_what_it_is(performed: Performance) -> None:
 
 @pytest.mark.timeout(120)
 def test_both_sides_are_heard(performed: Performance) -> None:
-    left, right = sides(performed[3] / "conversation.wav")
+    left, right = sides(performed.folder / "conversation.wav")
     assert len(left) == len(right) > 10 * 24_000
     assert loudness(left) > AUDIBLE
     assert loudness(right) > AUDIBLE
-    (reply,) = sides(performed[3] / "reply.wav")
+    (reply,) = sides(performed.folder / "reply.wav")
     assert len(reply) > 24_000
     assert loudness(reply) > AUDIBLE
-    assert loudness(sides(performed[3] / "question.wav")[0]) > AUDIBLE
+    assert loudness(sides(performed.folder / "question.wav")[0]) > AUDIBLE
 
 
 @pytest.mark.timeout(120)
 def test_the_sound_is_aligned_with_the_events(performed: Performance) -> None:
     """While the caller asks the first question the agent is silent, and the other way round while it answers."""
-    events = lines_of(performed[3])
-    left, right = sides(performed[3] / "conversation.wav")
+    events = lines_of(performed.folder)
+    left, right = sides(performed.folder / "conversation.wav")
     spoken = [line["t"] for line in events if line["source"] == "human"]
     first, second = int(spoken[0] * 24_000), int(spoken[1] * 24_000)
     assert loudness(left[first:second]) > AUDIBLE
@@ -95,20 +104,20 @@ def test_the_sound_is_aligned_with_the_events(performed: Performance) -> None:
 
 @pytest.mark.timeout(120)
 def test_the_interruption_is_where_the_caller_spoke_up(performed: Performance) -> None:
-    events = lines_of(performed[3])
+    events = lines_of(performed.folder)
     (cut,) = [line for line in events if line["kind"] == "interrupted"]
     starts = [line["t"] for line in events if line["kind"] == "speech.started" and line["source"] == "human"]
     assert len(starts) == 3
     assert cut["reason"] == "speech"
     assert cut["t"] > starts[2]
     assert cut["heard_ms"] >= _script._PATIENCE_MS
-    _, right = sides(performed[3] / "conversation.wav")
+    _, right = sides(performed.folder / "conversation.wav")
     assert loudness(right[int((cut["t"] + 0.3) * 24_000) :]) == 0, "silent from the interruption to the end"
 
 
 @pytest.mark.timeout(120)
 def test_the_events_are_in_order_and_complete(performed: Performance) -> None:
-    events = lines_of(performed[3])
+    events = lines_of(performed.folder)
     assert all(one["t"] <= two["t"] for one, two in itertools.pairwise(events))
     kinds = [line["kind"] for line in events]
     assert [line["outcome"] for line in events if line["kind"] == "tool.finished"] == ["result", "cancelled"]
@@ -122,16 +131,15 @@ def test_the_events_are_in_order_and_complete(performed: Performance) -> None:
 
 @pytest.mark.timeout(120)
 def test_the_picture_is_xml(performed: Performance) -> None:
-    words = " ".join(ElementTree.parse(performed[3] / "timeline.svg").getroot().itertext())
+    words = " ".join(ElementTree.parse(performed.folder / "timeline.svg").getroot().itertext())
     assert "interrupted:" in words
     assert "set_timer cancelled" in words
 
 
 @pytest.mark.timeout(120)
-def test_the_real_one_goes_over_a_socket(performances: dict[str, Popen[str]], backend: str, tmp_path: Path) -> None:
-    folder = performances[backend].args[performances[backend].args.index("--out") + 1]  # type: ignore[index, union-attr, call-overload]
-    performances[backend].wait(90)
-    assert "simulator at ws://127.0.0.1:" in (Path(folder) / "timeline.svg").read_text("utf-8")
+def test_the_real_one_goes_over_a_socket(performances: dict[str, Performance], backend: str) -> None:
+    folder = performances[backend].finished().folder
+    assert "simulator at ws://127.0.0.1:" in (folder / "timeline.svg").read_text("utf-8")
 
 
 def test_the_picture_goes_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -95,10 +95,11 @@ async def test_tools_are_noted_from_call_to_outcome() -> None:
     notes, lines = begun()
     await asked(notes)
     notes.take(ToolCalled(call_id="c", name="weather", arguments="{}"))
-    assert notes.tools[0].end is None
+    assert notes.tools[0].outcome is None
     await anyio.sleep(2)
     notes.take(ToolFinished("c", "weather", "result", "rain", 2.0))
-    assert (notes.tools[0].outcome, notes.tools[0].end) == ("result", 3.0)
+    assert notes.tools[0].outcome == "result"
+    assert notes.tools[0].end == 3.0
     assert lines[-2:] == ["tool: weather({}) …", "tool: weather → 'rain' in 2.00 s"]
     assert [item.what for item in notes.latencies] == ["question 1 → tool called"]
 

@@ -58,7 +58,7 @@ async def quiet() -> None:
     if running_backend() == "trio":
         await anyio.wait_all_tasks_blocked()
     else:
-        for _ in range(40):
+        for _ in range(500):
             await anyio.lowlevel.checkpoint()
 
 
@@ -88,10 +88,12 @@ async def calling(*tools: Any, **options: Any) -> AsyncIterator[Call]:
     session = make_session(*tools, **options)
     log: list[Any] = []
     session.on("event", log.append)
-    async with session:
-        model = session.model
-        assert isinstance(model, ScriptedModel)
-        yield Call(session, model.peer, log)
+    # Under a virtual clock a deadlock would hang for real: a timer somewhere turns it into a failure.
+    with anyio.fail_after(10_000):
+        async with session:
+            model = session.model
+            assert isinstance(model, ScriptedModel)
+            yield Call(session, model.peer, log)
 
 
 # -- what a provider says ---------------------------------------------------------------------------------------------

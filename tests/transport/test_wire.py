@@ -23,6 +23,7 @@ from transport.peers import (
     raw_server,
 )
 
+from kernl_rt._transport._queues import READ_AHEAD
 from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "no_leak")]
@@ -341,3 +342,61 @@ async def test_many_sends_of_which_some_are_cancelled_parse_exactly(make_transpo
     assert numbers == sorted(set(numbers))
     assert set(kept) <= set(numbers)
     assert len(kept) < 300
+
+
+async def test_reading_stops_at_the_budget_while_nobody_receives(make_transport: MakeTransport) -> None:
+    sent = 0
+    data = frame(BINARY, bytes(2**18))
+
+    async def script(peer: RawPeer) -> None:
+        nonlocal sent
+        await peer.upgrade()
+        for _ in range(400):
+            await peer.send(data)
+            sent += 2**18
+
+    async with (
+        raw_server(script) as port,
+        make_transport(ping_interval=None).connect(f"ws://127.0.0.1:{port}/") as stream,
+    ):
+        before = -1
+        while before != sent:  # Until the peer is held up.
+            before = sent
+            await anyio.sleep(0.3)
+        # The budget, and what the two sockets' buffers hold.
+        assert READ_AHEAD <= sent <= READ_AHEAD + 16 * 2**20
+        found = 0
+        while found < 400:
+            found += len(await stream.receive())
+
+
+async def test_a_peer_that_goes_on_sending_hears_why_it_was_refused(
+    make_transport: MakeTransport, flavour: str
+) -> None:
+    if not flavour.startswith("sansio"):
+        pytest.skip("picows and trio-websocket close the socket themselves, which may reset it before this is read")
+    heard: list[int] = []
+
+    async def script(peer: RawPeer) -> None:
+        await peer.upgrade(frame(BINARY, b"", length=50 * 2**20))
+        async with anyio.create_task_group() as task_group:
+
+            async def read() -> None:
+                # Late, as a peer does that first sends and then looks.
+                await anyio.sleep(0.2)
+                heard.append(int.from_bytes((await peer.read_until(CLOSE))[:2], "big"))
+                task_group.cancel_scope.cancel()
+
+            task_group.start_soon(read)
+            for _ in range(30):
+                await peer.send(bytes(2**20))
+                await anyio.sleep(0.02)
+
+    async with (
+        raw_server(script) as port,
+        make_transport(ping_interval=None).connect(f"ws://127.0.0.1:{port}/", max_message_size=2**20) as stream,
+    ):
+        with pytest.raises(MessageTooLarge):
+            await stream.receive()
+        await stream.aclose()
+    assert heard == [1009]
