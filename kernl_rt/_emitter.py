@@ -1,7 +1,7 @@
 """Listeners by topic: ``on``, ``once``, ``off`` and ``emit``, as in Node's emitter with its traps removed.
 
-A listener that raises harms nobody else: its exception is handed to ``failed``. ``off(f)`` also removes a ``once(f)``. The
-listeners of an event are those registered when it is emitted; one that is removed meanwhile is not called.
+A listener that raises harms nobody else: its exception is handed to ``failed``. ``off(f)`` also removes a ``once(f)``.
+The listeners of an event are those registered when it is emitted; one that is removed meanwhile is not called.
 """
 
 from __future__ import annotations

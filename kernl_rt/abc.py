@@ -109,7 +109,9 @@ class RealtimeConnection(ABC):
 
 
 class RealtimeModel(ABC):
-    """A factory of connections to one model of one provider. Reusable, immutable, and cheap: it opens nothing itself."""
+    """A factory of connections to one model of one provider. Reusable, immutable, and cheap: it opens nothing
+    itself.
+    """
 
     #: The provider's name, for display; no code decides by it.
     provider: str
@@ -125,7 +127,7 @@ class RealtimeModel(ABC):
             MisconfiguredError: names the option, the mistake and the fix. Nothing has been sent.
         """
 
-    def check_response(self, config: ResponseConfig) -> None:
+    def check_response(self, config: ResponseConfig) -> None:  # noqa: B027 - a default, not a gap
         """Refuse what this model cannot do in one reply. Raises as :meth:`check`; by default everything goes."""
 
     @abstractmethod
@@ -200,14 +202,14 @@ class RealtimeChannel(ABC):
         """Play ``audio``, in the chosen output format, after what was sent before.
 
         Waits while more than a short send-ahead is unplayed, so that there is little to clear. Cancelling it may leave
-        ``audio`` played in part; positions stay right. After the human has left, sound is discarded: only :meth:`receive`
-        tells of it.
+        ``audio`` played in part; positions stay right. After the human has left, sound is discarded: only
+        :meth:`receive` tells of it.
 
         Raises:
             ChannelError: the device or link failed.
         """
 
-    async def flush(self) -> None:
+    async def flush(self) -> None:  # noqa: B027 - a default, not a gap
         """The reply's sound is complete: play also what does not fill a whole frame. Cancelling it is harmless."""
 
     @abstractmethod

@@ -18,9 +18,9 @@ from kernl_rt.exceptions import MisconfiguredError
 __all__ = [
     "G711_ALAW",
     "G711_ULAW",
+    "PCM16_8K",
     "PCM16_16K",
     "PCM16_24K",
-    "PCM16_8K",
     "AudioFormat",
     "Capabilities",
     "ConnectOptions",
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 Modality: TypeAlias = Literal["audio", "text"]
+ToolChoiceMode: TypeAlias = Literal["auto", "none", "required", "function", "mcp"]
 Encoding: TypeAlias = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 
 
@@ -286,6 +287,10 @@ class ToolDefinition:
     parameters: Mapping[str, Any] = field(factory=_nothing)
 
 
+def _secret(text: str | Secret | None) -> Secret | None:
+    return None if text is None else Secret(text)
+
+
 @frozen
 class McpServer:
     """A tool server that the *provider* calls by itself."""
@@ -294,7 +299,7 @@ class McpServer:
     url: str | None = None
     connector_id: str | None = None
     tunnel_id: str | None = None
-    authorization: Secret | None = field(default=None, converter=lambda v: None if v is None else Secret(v))
+    authorization: Secret | None = field(default=None, converter=_secret)
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     description: str | None = None
     allowed_tools: Sequence[str] | Mapping[str, Any] | None = None
@@ -305,11 +310,21 @@ class McpServer:
 
 @frozen
 class ToolChoice:
-    """``auto``, ``none``, ``required``, or one named ``function``, or an ``mcp`` server (``server_label``, ``name``)."""
+    """``auto``, ``none``, ``required``, or one named ``function``, or an ``mcp`` server (``server_label``,
+    ``name``).
+    """
 
-    mode: Literal["auto", "none", "required", "function", "mcp"] = "auto"
+    mode: ToolChoiceMode = "auto"
     name: str | None = None
     server_label: str | None = None
+
+
+def _voice(voice: Voice | str | None) -> Voice | None:
+    return Voice(voice) if isinstance(voice, str) else voice
+
+
+def _tool_choice(choice: ToolChoice | ToolChoiceMode | None) -> ToolChoice | None:
+    return ToolChoice(choice) if isinstance(choice, str) else choice
 
 
 @frozen
@@ -323,14 +338,14 @@ class SessionConfig:
 
     instructions: str | None = None
     output_modality: Modality | None = None
-    voice: Voice | None = field(default=None, converter=lambda v: Voice(v) if isinstance(v, str) else v)
+    voice: Voice | None = field(default=None, converter=_voice)
     input_format: AudioFormat | None = None
     output_format: AudioFormat | None = None
     turn_detection: TurnDetection | None = None
     transcription: InputTranscription | Literal["off"] | None = None
     noise_reduction: NoiseReduction | None = None
     tools: Sequence[ToolDefinition | McpServer] | None = field(default=None, converter=_tuple)
-    tool_choice: ToolChoice | None = field(default=None, converter=lambda v: ToolChoice(v) if isinstance(v, str) else v)
+    tool_choice: ToolChoice | None = field(default=None, converter=_tool_choice)
     parallel_tool_calls: bool | None = None
     max_output_tokens: int | Literal["inf"] | None = None
     reasoning: Reasoning | None = None
@@ -379,10 +394,10 @@ class Capabilities:
 
     ``can_cancel``: a running reply can be stopped. ``can_truncate``: the provider can be told how much of a reply was
     heard. ``can_delete``: items can be removed. ``manual_turns``: turn detection can be off. ``text_output``: it can
-    write instead of speak. ``answers_on_commit``: a commit brings a reply without being asked. ``continues_after_tools``:
-    a tool result brings a reply without being asked. ``synthesises_turns``: the wire has no reply boundaries, the codec
-    infers them. ``max_duration``: seconds until the provider ends a session, ``None`` for no known limit.
-    Formats are in order of preference.
+    write instead of speak. ``answers_on_commit``: a commit brings a reply without being asked.
+    ``continues_after_tools``: a tool result brings a reply without being asked. ``synthesises_turns``: the wire has no
+    reply boundaries, the codec infers them. ``max_duration``: seconds until the provider ends a session, ``None`` for
+    no known limit. Formats are in order of preference.
     """
 
     input_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=_formats)
@@ -404,7 +419,8 @@ class Capabilities:
 
 @frozen
 class ConnectOptions:
-    """How to connect. ``timeout`` (seconds) bounds dialling, the handshake and the provider's word on the configuration.
+    """How to connect. ``timeout`` (seconds) bounds dialling, the handshake and the provider's word on the
+    configuration.
 
     ``headers`` are added to the request; ``max_message_size`` is in bytes, a larger message ends the link with 1009;
     ``session_config`` is laid over the agent's; ``resume`` is a handle that the provider gave in an earlier session.

@@ -909,7 +909,7 @@ async def abandon(release: threading.Event, ended: list[int]) -> None:
 async def until_none_is_abandoned() -> None:
     # Threads end when they end, and tell nobody.
     with anyio.fail_after(10):
-        while threads.abandoned():  # noqa: ASYNC110
+        while threads.abandoned():
             await anyio.sleep(0.005)
 
 
@@ -966,7 +966,7 @@ async def test_no_more_than_the_limit_run_at_once(real_clock: None) -> None:
             group.start_soon(counts.call, call_context(), "{}")
         try:
             with anyio.fail_after(10):
-                while running < THREAD_LIMIT:  # noqa: ASYNC110
+                while running < THREAD_LIMIT:
                     await anyio.sleep(0.005)
             await anyio.wait_all_tasks_blocked()
             # The user's own threads do not wait for the tools'.

@@ -40,9 +40,9 @@ class Playout:
         self._step = max(audio_format.size(mark_ms), audio_format.sample_width)
         self._queue: deque[bytes] = deque()
         #: Sound heard, and sent less what was cleared, since the beginning.
-        self.heard = 0
-        self.sent = 0
-        self.cleared = 0
+        self.heard: int = 0
+        self.sent: int = 0
+        self.cleared: int = 0
         self._reported = 0
         # While sound plays by the clock: what had been heard at the moment ``_anchor``.
         self._anchor = 0.0

@@ -130,8 +130,8 @@ class Arbiter:
     def refused(self, event_id: str | None, code: str | None, message: str, now: float) -> Create | None:
         """An error names our request (or, with ``event_id=None``, may mean it). Returns the request that is dead.
 
-        Losing the race against another reply is not a refusal: the wishes go back to the front of the queue. An error that
-        names nobody proves nothing: the request is given up soon, unless its reply comes after all.
+        Losing the race against another reply is not a refusal: the wishes go back to the front of the queue. An error
+        that names nobody proves nothing: the request is given up soon, unless its reply comes after all.
         """
         suspect = self._asked or self._serving
         if suspect is None or (event_id is not None and event_id != suspect.event_id):

@@ -104,7 +104,9 @@ class AudioSubmitted:
 
 @frozen
 class ItemSubmitted:
-    """An item for the conversation; ``reply`` asks for an answer to it, ``ask`` that the handle waits for the answer."""
+    """An item for the conversation; ``reply`` asks for an answer to it, ``ask`` that the handle waits for the
+    answer.
+    """
 
     command: int
     item: ConversationItem

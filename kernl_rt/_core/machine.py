@@ -5,8 +5,9 @@ Theory of operation
 
 ``feed(input, now)`` takes one fact and returns the actions it calls for, in the order in which they are to be carried
 out. The facts are: what the model said (server events), what happened on the human's side (channel events), what the
-caller asked for (verbs), how a tool ended, and that time has passed (``Tick``, once ``deadline`` is reached). The actions
-are: send this to the model, play this, clear what plays, start or cancel a tool, settle a command, report an event, end.
+caller asked for (verbs), how a tool ended, and that time has passed (``Tick``, once ``deadline`` is reached). The
+actions are: send this to the model, play this, clear what plays, start or cancel a tool, settle a command, report an
+event, end.
 
 The machine is a set of ledgers (:class:`~kernl_rt._core.state.State`), each of which answers one question:
 
@@ -22,12 +23,12 @@ The machine is a set of ledgers (:class:`~kernl_rt._core.state.State`), each of 
 
 A reply's life: a wish (a message, a commit, a group of tool results) → the arbiter asks → ``response.created`` → sound
 is played, and heard later than it arrives → ``response.done``, while the tail may still play. An interruption cuts what
-is *heard*, so it needs the channel's answer: the machine asks for ``ClearPlayback`` and gets ``PlaybackCleared`` in the same
-tick. From the first moment on, the reply is behind a fence: nothing more of it is played or reported.
+is *heard*, so it needs the channel's answer: the machine asks for ``ClearPlayback`` and gets ``PlaybackCleared`` in
+the same tick. From the first moment on, the reply is behind a fence: nothing more of it is played or reported.
 
-House rules: no clock, no random, no await. Ids are counted. An input that a status does not allow changes nothing: after
-the close began, only tools' ends and the stop itself are heard. Which rule takes an input stands in ``RULES``; a server
-event without a rule of its own is only reported.
+House rules: no clock, no random, no await. Ids are counted. An input that a status does not allow changes nothing:
+after the close began, only tools' ends and the stop itself are heard. Which rule takes an input stands in ``RULES``; a
+server event without a rule of its own is only reported.
 """
 
 from __future__ import annotations

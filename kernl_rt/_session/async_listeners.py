@@ -1,7 +1,8 @@
-"""``async def`` listeners: each is a task that iterates over a stream of its own and awaits the function for each event.
+"""``async def`` listeners: each is a task that iterates over a stream of its own and awaits the function for each
+event.
 
-So an awaited listener obeys the same rules as any other consumer: its own bounded buffer, the same order, and a bound on
-how long it may still run after the session has ended.
+So an awaited listener obeys the same rules as any other consumer: its own bounded buffer, the same order, and a bound
+on how long it may still run after the session has ended.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Command(Generic[ResultT]):
     __slots__ = ("_error", "_event", "_result", "_settled", "number", "verb")
 
     def __init__(self, verb: str, number: int) -> None:
-        self.verb = verb
-        self.number = number
+        self.verb: str = verb
+        self.number: int = number
         self._settled = False
         self._error: Exception | None = None
         self._result: object = None

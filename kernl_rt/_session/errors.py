@@ -14,7 +14,7 @@ import anyio
 __all__ = ["bare"]
 
 
-class bare:  # noqa: N801 - reads as a word: ``with bare(): …``
+class bare:
     """A context manager that unwraps an exception group which holds one real error."""
 
     def __enter__(self) -> None:

@@ -102,7 +102,9 @@ class Runner:
         return driver
 
     async def _configuration(self) -> SessionConfig:
-        """The agent's configuration, with what was passed to the session over it, and the formats that all sides know."""
+        """The agent's configuration, with what was passed to the session over it, and the formats that all sides
+        know.
+        """
         config = self.agent.session_config(await self.agent.resolve_instructions(self.context))
         if self.options.session_config is not None:
             config = config.merged(self.options.session_config)

@@ -48,8 +48,8 @@ class RealtimeSession(Generic[T]):
     the ``async with`` as an exception, also while nobody iterates. An ``error`` event that nobody listens for (no
     ``error`` or ``event`` listener, no iterator) is fatal.
 
-    The verbs (``send_message``, ``send_audio``, ``commit``, ``interrupt`` …) never wait: they may be called from any task
-    of the event loop's thread, from a listener or from a tool. Each returns a
+    The verbs (``send_message``, ``send_audio``, ``commit``, ``interrupt`` …) never wait: they may be called from any
+    task of the event loop's thread, from a listener or from a tool. Each returns a
     :class:`~kernl_rt._session.command.Command` that may be awaited.
 
     A session is used once. Generic over the type of the user's own object in ``context``.
@@ -70,8 +70,8 @@ class RealtimeSession(Generic[T]):
         Args:
             agent: who speaks: instructions, voice, tools.
             model: overrides the agent's.
-            channel: where the human's audio comes and goes; without one, feed :meth:`send_audio` and listen to ``audio``.
-            transport: how to reach the model; the best WebSocket of the running backend where ``None``.
+            channel: where the human's audio comes and goes; without one, feed :meth:`send_audio` and listen to
+            ``audio``. transport: how to reach the model; the best WebSocket of the running backend where ``None``.
             context: the user's own object, or a :class:`~kernl_rt.Context` around it, for tools and instructions.
             credential: a short-lived key, used instead of the model's own.
 
@@ -207,8 +207,8 @@ class RealtimeSession(Generic[T]):
     async def aclose(self, deadline: float = 5.0) -> bool:
         """Ask the session to end and wait until it has, at most ``deadline`` seconds.
 
-        Returns whether it ended in time; what is left then is a tool that refuses to be cancelled. Called from one of the
-        session's own tools, it is cancelled with the tool.
+        Returns whether it ended in time; what is left then is a tool that refuses to be cancelled. Called from one of
+        the session's own tools, it is cancelled with the tool.
 
         Raises:
             SessionStateError: before connecting.
@@ -260,8 +260,8 @@ class RealtimeSession(Generic[T]):
     def send_message(self, text: str, *, reply: bool = True) -> Command[ConversationItem]:
         """Say something in writing, and ask for the reply to it (``reply=False``: do not ask).
 
-        The message goes out at once, also while the model speaks; the reply follows the one that runs. The handle settles
-        when the provider has taken the message.
+        The message goes out at once, also while the model speaks; the reply follows the one that runs. The handle
+        settles when the provider has taken the message.
 
         Raises:
             SessionStateError: not connected.
@@ -325,7 +325,8 @@ class RealtimeSession(Generic[T]):
         return self._command("commit", lambda number: inputs.TurnCommitted(number, reply))
 
     def request_reply(self, config: ResponseConfig | None = None) -> Command[Response]:
-        """Ask for a reply without saying anything; the handle settles with it when it is over. Raises as ``commit``, and
+        """Ask for a reply without saying anything; the handle settles with it when it is over. Raises as ``commit``,
+        and
 
         Raises:
             MisconfiguredError: the model cannot do what ``config`` asks.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import anyio
 from attrs import frozen
 
 from kernl_rt._session.driver import Driver
@@ -50,6 +51,7 @@ class SessionStatistics:
 
 def statistics_of(driver: Driver) -> SessionStatistics:
     state = driver.machine.state
+    state.playback.advance(anyio.current_time())
     outbox = driver.outbox
     return SessionStatistics(
         to_model=LaneStatistics(

@@ -3,9 +3,9 @@
 The rule (``policy``):
 
 ``"shed"``
-    the default. Partial content (deltas, audio) is dropped first, oldest first, and counted in one ``dropped`` event that
-    stands where the gap is. Lifecycle, tool, final transcript and error events are never dropped: when only those are
-    left and the buffer is full, the iterator ends with ``SlowConsumer``. The session lives.
+    the default. Partial content (deltas, audio) is dropped first, oldest first, and counted in one ``dropped`` event
+    that stands where the gap is. Lifecycle, tool, final transcript and error events are never dropped: when only those
+    are left and the buffer is full, the iterator ends with ``SlowConsumer``. The session lives.
 ``"drop_oldest"``
     whatever is oldest goes, and is counted.
 ``"block"``
@@ -61,8 +61,8 @@ class EventStream:
         self._closed = False
         self._parked: anyio.Event | None = None
         self._room: anyio.Event | None = None
-        self.dropped = 0
-        self.peak = 0
+        self.dropped: int = 0
+        self.peak: int = 0
 
     def __len__(self) -> int:
         return len(self._buffer)

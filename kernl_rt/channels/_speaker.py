@@ -44,7 +44,7 @@ class Speaker:
         on_heard: OnHeard | None = None,
         on_sent: OnSent | None = None,
     ) -> None:
-        self.playout = Playout(audio_format, pace)
+        self.playout: Playout = Playout(audio_format, pace)
         width = audio_format.sample_width
         self._samples = Framer(width, audio_format.silence)
         self._ahead = max(audio_format.size(send_ahead_ms), width)
@@ -56,7 +56,7 @@ class Speaker:
         self._ended = False
         self._changed = anyio.Event()
         self.last_sent_at: float | None = None
-        self.discarded = 0  # bytes sent after the end
+        self.discarded: int = 0  # bytes sent after the end
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 

@@ -64,8 +64,8 @@ class Conversation:
 
     def __init__(self) -> None:
         #: Bytes of the reply's sound, and whether the model noticed the human.
-        self.received = 0
-        self.heard = False
+        self.received: int = 0
+        self.heard: bool = False
         self.errors: list[str] = []
 
     def take(self, event: Any) -> None:

@@ -75,11 +75,11 @@ class Simulator:
         self.brain: Brain = brain or RuleBrain()
         self.voice: Voice = voice or ToneVoice()
         self.ears: Ears = ears or DeafEars()
-        self.faults = faults or Faults()
+        self.faults: Faults = faults or Faults()
         #: Sessions being served now.
-        self.sessions = 0
+        self.sessions: int = 0
         self.duration = duration
-        self.api_key = None if api_key is None else Secret(api_key)
+        self.api_key: Secret | None = None if api_key is None else Secret(api_key)
         self._pace = pace or (Pace() if speed is None else Pace(speed=speed))
         self._ids = Ids(seed)
         self._seed = seed

@@ -89,7 +89,7 @@ class ModelPeer:
         #: Everything that the session has sent, in order, audio included.
         self.sent: list[ClientEvent] = []
         #: The session has closed the connection.
-        self.closed = anyio.Event()
+        self.closed: anyio.Event = anyio.Event()
 
     def say(self, *events: ServerEvent) -> None:
         """What the model says next. Never waits.
@@ -168,16 +168,16 @@ class _ScriptedConnection(RealtimeConnection):
 class ScriptedModel(RealtimeModel):
     """A model without a provider: a test takes its end with :meth:`accept` and plays the part.
 
-    With ``acknowledge`` (the default) it confirms the configuration, items and commits by itself, as a provider does, so
-    that a test only says what it is about.
+    With ``acknowledge`` (the default) it confirms the configuration, items and commits by itself, as a provider does,
+    so that a test only says what it is about.
     """
 
     provider = "scripted"
     name = "scripted"
 
     def __init__(self, *, capabilities: Capabilities | None = None, acknowledge: bool = True) -> None:
-        self.capabilities = capabilities or Capabilities(input_formats=(PCM16_24K,), output_formats=(PCM16_24K,))
-        self._acknowledge = acknowledge
+        self.capabilities: Capabilities = capabilities or Capabilities(input_formats=(PCM16_24K,),
+        output_formats=(PCM16_24K,)) self._acknowledge = acknowledge
         self._arrivals: _Mailbox[ModelPeer] = _Mailbox()
         #: The peers of all connections so far.
         self.peers: list[ModelPeer] = []

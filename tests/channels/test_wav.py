@@ -320,7 +320,7 @@ class Full:
 
 async def test_a_full_disk_is_said_by_the_next_verb_but_never_by_clear(tmp_path: Path) -> None:
     channel = WavChannel(None, tmp_path / "out.wav")
-    with pytest.raises(AudioFileError, match="No space left"):  # noqa: PT012
+    with pytest.raises(AudioFileError, match="No space left"):
         async with channel.open(PCM16_16K, PCM16_24K):
             assert channel._line is not None
             assert channel._line.recorder is not None
@@ -347,7 +347,7 @@ def test_a_short_write_is_continued(tmp_path: Path) -> None:
 
 async def test_an_error_of_the_body_is_not_masked_by_a_full_disk(tmp_path: Path) -> None:
     channel = WavChannel(None, tmp_path / "out.wav")
-    with pytest.raises(KeyError) as caught:  # noqa: PT012
+    with pytest.raises(KeyError) as caught:
         async with channel.open(PCM16_16K, PCM16_24K):
             assert channel._line is not None
             assert channel._line.recorder is not None

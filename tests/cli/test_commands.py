@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from cli.commands import loudness, run, sides, start
 
-from kernl_rt.cli import doctor
+from kernl_rt.cli import doctor, talk
+from kernl_rt.cli._parser import parse
+from kernl_rt.cli.demo._stereo import write_mono
+from kernl_rt.exceptions import RealtimeError
 
 
 @pytest.fixture
@@ -100,6 +103,16 @@ def test_talk_with_a_missing_file_is_one_line(tmp_path: Path) -> None:
         1,
         f"kernl-rt: {tmp_path}/none.wav: cannot be opened: No such file or directory\n",
     )
+
+
+@pytest.mark.anyio
+async def test_talk_about_a_silent_file_says_why_no_reply_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    write_mono(tmp_path / "silent.wav", bytes(48_000), 24_000)
+    arguments = parse(["talk", "--in", str(tmp_path / "silent.wav"), "--out", str(tmp_path / "r.wav")])
+    with pytest.raises(RealtimeError, match="heard no speech in the file; is it silent"):
+        await talk.command(arguments)
 
 
 # -- simulate ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from kernl_rt import RealtimeAgent, RealtimeSession
 from kernl_rt.channels import memory_channel_pair
+from kernl_rt.cli.demo._caller import Caller
 from kernl_rt.cli.demo._notes import Loudness, Notes
 from kernl_rt.cli.demo._tree import Branch, session_tree, task_ids
 from kernl_rt.config import PCM16_24K
@@ -81,6 +82,7 @@ async def test_an_interruption_is_timed_from_the_first_sound_of_the_caller() -> 
     notes, lines = begun()
     notes.take(AudioDelta(audio=SECOND * 9, item_id="i", response_id="r"))
     notes.model_sound(SECOND, anyio.current_time())
+    await anyio.sleep(1)
     notes.human_began("stop", anyio.current_time())
     await anyio.sleep(0.06)
     notes.take(Interrupted("r", "i", 1_000))
@@ -117,6 +119,31 @@ async def test_until_wakes_when_something_changes() -> None:
         task_group.start_soon(later)
         await notes.until(lambda: notes.tools)
         assert notes.now == pytest.approx(6)
+
+
+async def test_a_late_microphone_does_not_make_the_caller_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames keep their place on the clock although each is sent 15 ms late."""
+    punctual = anyio.sleep_until
+    monkeypatch.setattr("kernl_rt.cli.demo._caller.anyio.sleep_until", lambda at: punctual(at + 0.015))
+    channel, human = memory_channel_pair()
+    notes, _ = begun()
+    frames: list[float] = []
+    caller = Caller(
+        human,
+        {"line": b"\1\2" * 2_400},
+        notes,
+        said=lambda pcm, at: frames.append(at - notes.start),
+        heard=lambda pcm, at: None,
+        speech=lambda line, *, started: None,
+    )
+    async with channel.open(PCM16_24K, PCM16_24K), anyio.create_task_group() as task_group:
+        task_group.start_soon(caller.microphone)
+        await caller.say("line")
+        caller.hang_up()
+    assert frames == pytest.approx([0.02 * number for number in range(len(frames))])
+    (said,) = notes.utterances
+    assert said.end is not None
+    assert said.end - said.start == pytest.approx(0.1), "4,800 bytes last a tenth of a second"
 
 
 async def test_the_tree_shows_the_sessions_tasks_and_no_others() -> None:

@@ -54,7 +54,9 @@ async def drive(replay: Replay) -> tuple[RealtimeSession[Any], list[Any]]:
         for frame in replay.said("conversation.item.create"):
             item = frame["item"]
             if item["type"] == "message":
-                last = frame is [f for f in replay.said("conversation.item.create") if f["item"]["type"] == "message"][-1]
+                last = (
+                    frame is [f for f in replay.said("conversation.item.create") if f["item"]["type"] == "message"][-1]
+                )
                 texts = "".join(part.get("text", "") for part in item["content"])
                 session.send_message(texts, reply=last)
         with anyio.fail_after(60):

@@ -51,13 +51,11 @@ def statuses(call: Call) -> list[str]:
 
 
 async def test_01_clean_server_close() -> None:
-    seen: list[Any] = []
     async with calling() as call:
         events = call.session.events()
         call.peer.say(ItemCreated(Message("user", id="u1")))
         call.peer.hang_up(1000)
-        async for event in events:
-            seen.append(event)
+        seen = [event async for event in events]
         assert call.session.status == "closed"
     assert any(isinstance(event, HistoryChanged) for event in seen)
     assert [e.status for e in seen if isinstance(e, StatusChanged)] == ["closing", "closed"]

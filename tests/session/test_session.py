@@ -444,7 +444,7 @@ async def test_commands_are_bounded() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(confirm)
         async with session:
-            with pytest.raises(LaneFull):  # noqa: PT012 - which one is refused is the point
+            with pytest.raises(LaneFull):
                 for _ in range(1_000):
                     session.send_message("hi")
             assert session.statistics().open_commands == 256

@@ -120,7 +120,6 @@ async def test_sansio_in_virtual_time(slice_size: int | None) -> None:
     await check_transport(connect_to)
 
 
-
 class TestTrioWebSocketHandedOver:
     """The user's own connection, opened in the user's own nursery."""
 

@@ -283,7 +283,9 @@ async def test_no_secret_in_logs_reprs_or_exceptions(
         original = peer.head[peer.head.lower().index(key) :][: len(key)].decode()
         await peer.send(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept_key(original).encode() + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: "
+            + accept_key(original).encode()
+            + b"\r\n\r\n"
             + frame(1, b"hi")
             + close_frame(1011)
         )
@@ -304,9 +306,7 @@ async def test_no_secret_in_logs_reprs_or_exceptions(
 
 
 async def test_the_wrong_backend_is_told(flavour: str) -> None:
-    transport = (
-        TrioWebSocketTransport() if flavour.endswith("asyncio") else WebSocketTransport(implementation="picows")
-    )
+    transport = TrioWebSocketTransport() if flavour.endswith("asyncio") else WebSocketTransport(implementation="picows")
     with pytest.raises(MisconfiguredError, match="only"):
         async with transport.connect("ws://127.0.0.1:9/"):
             raise AssertionError("it connected")

@@ -176,9 +176,10 @@ async def test_fifty_megabytes_are_refused_and_not_buffered(make_transport: Make
             await peer.send(payload)
         await anyio.sleep_forever()
 
-    async with raw_server(script) as port, make_transport(ping_interval=None).connect(
-        f"ws://127.0.0.1:{port}/", max_message_size=limit
-    ) as stream:
+    async with (
+        raw_server(script) as port,
+        make_transport(ping_interval=None).connect(f"ws://127.0.0.1:{port}/", max_message_size=limit) as stream,
+    ):
         tracemalloc.start()
         with anyio.fail_after(5), pytest.raises(MessageTooLarge):
             await stream.receive()

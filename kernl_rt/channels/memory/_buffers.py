@@ -21,8 +21,8 @@ class Inbox:
         self._capacity = capacity
         self._events: deque[ChannelEvent] = deque()
         self._others = 0
-        self.size = 0
-        self.dropped = 0
+        self.size: int = 0
+        self.dropped: int = 0
 
     def __len__(self) -> int:
         return len(self._events)
@@ -78,8 +78,8 @@ class Ear:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._pieces: deque[bytes] = deque()
-        self.size = 0
-        self.dropped = 0
+        self.size: int = 0
+        self.dropped: int = 0
 
     def __bool__(self) -> bool:
         return bool(self._pieces)

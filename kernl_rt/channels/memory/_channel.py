@@ -68,13 +68,13 @@ class MemoryChannel(RealtimeChannel):
         self.playback: Pace = playback
         self.live = live
         self.reports_playback = reports_playback
-        self.input_formats = tuple(input_formats)
-        self.output_formats = tuple(output_formats)
+        self.input_formats: Sequence[AudioFormat] = tuple(input_formats)
+        self.output_formats: Sequence[AudioFormat] = tuple(output_formats)
         self._send_ahead_ms = send_ahead_ms
         self._input_buffer_ms = input_buffer_ms
         self._line = Line(playback, live=live, reports_playback=reports_playback, ear=Ear(hear_buffer))
         #: The far end.
-        self.human = MemoryHuman(self._line)
+        self.human: MemoryHuman = MemoryHuman(self._line)
 
     @asynccontextmanager
     async def open(self, input_format: AudioFormat, output_format: AudioFormat) -> AsyncIterator[None]:

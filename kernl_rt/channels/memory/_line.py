@@ -41,7 +41,7 @@ class Line:
         self.live = live
         self.reports_playback = reports_playback
         self.ear = ear
-        self.opened = anyio.Event()
+        self.opened: anyio.Event = anyio.Event()
         self.call: Call | None = None
 
     def for_session(self) -> Call:

@@ -67,11 +67,11 @@ class WavChannel(RealtimeChannel):
         if not input_formats or not output_formats:
             raise MisconfiguredError("a channel needs at least one input format and one output format")
         check_send_ahead(send_ahead_ms)
-        self.input = None if input is None else Path(input)
-        self.output = None if output is None else Path(output)
+        self.input: Path | None = None if input is None else Path(input)
+        self.output: Path | None = None if output is None else Path(output)
         self.live = realtime
-        self.input_formats = tuple(input_formats)
-        self.output_formats = tuple(output_formats)
+        self.input_formats: Sequence[AudioFormat] = tuple(input_formats)
+        self.output_formats: Sequence[AudioFormat] = tuple(output_formats)
         self._realtime = realtime
         self._gaps = realtime if gaps is None else gaps
         self._tail = tail

@@ -110,7 +110,10 @@ class _Timeline:
         for x in (x1, x2):
             self._draw.line(x, y - 12, x, y + 12, _QUIET, stroke_width="1")
         self._draw.line(x1, y, x2, y, _QUIET, stroke_width="1", stroke_dasharray="3 3")
-        label = f"{1000 * (heard - end):.0f} ms"
+        label = f"{1000 * (heard - end):,.0f} ms"
+        if x2 - x1 < 80:
+            self._draw.write(x2 + 7, y + 4, label, 11.5, _INK)
+            return
         self._draw.box((x1 + x2) / 2 - 31, y - 9, 62, 18, _PAPER, radius=9)
         self._draw.write((x1 + x2) / 2, y + 4, label, 11.5, _INK, text_anchor="middle")
 
