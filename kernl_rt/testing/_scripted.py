@@ -176,8 +176,10 @@ class ScriptedModel(RealtimeModel):
     name = "scripted"
 
     def __init__(self, *, capabilities: Capabilities | None = None, acknowledge: bool = True) -> None:
-        self.capabilities: Capabilities = capabilities or Capabilities(input_formats=(PCM16_24K,),
-        output_formats=(PCM16_24K,)) self._acknowledge = acknowledge
+        self.capabilities: Capabilities = capabilities or Capabilities(
+            input_formats=(PCM16_24K,), output_formats=(PCM16_24K,)
+        )
+        self._acknowledge = acknowledge
         self._arrivals: _Mailbox[ModelPeer] = _Mailbox()
         #: The peers of all connections so far.
         self.peers: list[ModelPeer] = []
