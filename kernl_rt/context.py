@@ -53,6 +53,12 @@ class SessionHandle(Protocol):
 
     def close(self) -> object: ...
 
+    def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> object: ...
+
+    def approve(self, call_id: str, *, always: bool = False) -> object: ...
+
+    def reject(self, call_id: str, reason: str | None = None) -> object: ...
+
 
 class _ThreadedSession:
     """The session as a worker thread sees it: each verb runs in the event loop's thread, where the session lives.
@@ -104,6 +110,15 @@ class _ThreadedSession:
 
     def close(self) -> object:
         return from_thread.run_sync(lambda: self._live().close())
+
+    def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> object:
+        return from_thread.run_sync(lambda: self._live().hang_up(after_playout=after_playout, timeout=timeout))
+
+    def approve(self, call_id: str, *, always: bool = False) -> object:
+        return from_thread.run_sync(lambda: self._live().approve(call_id, always=always))
+
+    def reject(self, call_id: str, reason: str | None = None) -> object:
+        return from_thread.run_sync(lambda: self._live().reject(call_id, reason))
 
 
 class Context(Generic[T_co]):
@@ -173,6 +188,14 @@ class Context(Generic[T_co]):
             SessionStateError: the context is not in use by a session.
         """
         return self.session.history
+
+    def approve(self, call_id: str, *, always: bool = False) -> object:
+        """Let a tool call run that waits for consent; see :meth:`RealtimeSession.approve`."""
+        return self.session.approve(call_id, always=always)
+
+    def reject(self, call_id: str, reason: str | None = None) -> object:
+        """Refuse a tool call that waits for consent; see :meth:`RealtimeSession.reject`."""
+        return self.session.reject(call_id, reason)
 
     def bind(self, session: SessionHandle, agent: RealtimeAgent[Any]) -> Context[T_co]:
         """A copy of this context for one session; the runtime calls it. A subclass and its attributes are kept."""

@@ -13,7 +13,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Protocol, TypeAlias, cast, get_args, overload
 
@@ -24,7 +24,7 @@ from kernl_rt._tool.schema import Signature, read_parameters
 from kernl_rt._tool.threads import LIMIT as THREAD_LIMIT, run_in_thread
 from kernl_rt.config import ToolDefinition
 from kernl_rt.context import Context, ToolContext
-from kernl_rt.exceptions import MisconfiguredError
+from kernl_rt.exceptions import MisconfiguredError, ToolArgumentsError
 
 if sys.version_info >= (3, 13):
     from typing import ParamSpec, TypeVar
@@ -34,6 +34,8 @@ else:
 __all__ = ["THREAD_LIMIT", "Tool", "Toolkit", "error_text", "tool"]
 
 Commit: TypeAlias = Literal["now", "after_heard"]
+#: Whether this call needs a human's consent: a function of the call's context and its arguments.
+ApprovalPredicate: TypeAlias = Callable[[ToolContext[Any], Mapping[str, Any]], bool | Awaitable[bool]]
 OnDone: TypeAlias = Literal["reply", "silent", "when_idle"]
 OnInterrupt: TypeAlias = Literal["keep", "cancel"]
 
@@ -63,8 +65,10 @@ class Tool(Generic[T_contra, P, R_co]):
 
     What the session does around a call: ``on_interrupt`` keeps a call running when the human interrupts, or cancels it;
     ``on_done`` asks for a reply to the result, asks when nobody speaks, or asks for none; ``commit`` runs the tool now,
-    or only after what the model said before it was heard; ``terminal`` tools end the conversation; ``needs_approval``
-    tools wait for a human's consent.
+    or only after what the model said before it was heard; ``terminal`` tools end the conversation: they too wait to be
+    heard, and no reply to their result is asked for. ``needs_approval`` tools wait for a human's consent
+    (``session.approve``), at most ``approval_timeout`` seconds; a function ``(context, arguments)``, plain or
+    ``async def``, decides for each call.
     """
 
     function: Callable[P, R_co]
@@ -76,7 +80,8 @@ class Tool(Generic[T_contra, P, R_co]):
     on_done: OnDone = "reply"
     commit: Commit = "now"
     terminal: bool = False
-    needs_approval: bool = False
+    needs_approval: bool | ApprovalPredicate = False
+    approval_timeout: float = 60.0
     strict: bool = True
     #: Written in a class body and reached through the class: there is no ``self`` yet.
     is_unbound: bool = field(default=False, repr=False)
@@ -167,6 +172,19 @@ class Tool(Generic[T_contra, P, R_co]):
         return output_text(result, self.max_output, tool=self.name)
 
 
+async def approval_needed(tool: Tool[Any, ..., Any], context: ToolContext[Any], arguments: str) -> bool:
+    """Ask the tool's predicate. Arguments that do not fit need no consent: the call is refused anyway."""
+    predicate = tool.needs_approval
+    if isinstance(predicate, bool):
+        return predicate
+    try:
+        values = tool.signature.structure(arguments)
+    except ToolArgumentsError:
+        return False
+    answer = predicate(context, values)
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
 def _check(tool: Tool[Any, ..., Any]) -> None:
     where = f"tool {tool.name!r}"
     if not _NAME.fullmatch(tool.name):
@@ -182,9 +200,15 @@ def _check(tool: Tool[Any, ..., Any]) -> None:
         if getattr(tool, option) not in get_args(allowed):
             choices = " or ".join(map(repr, get_args(allowed)))
             raise MisconfiguredError(f"{where}: {option}={getattr(tool, option)!r} must be {choices}")
-    for option in ("terminal", "needs_approval"):
-        if not isinstance(getattr(tool, option), bool):
-            raise MisconfiguredError(f"{where}: {option}={getattr(tool, option)!r} must be True or False")
+    if not isinstance(tool.terminal, bool):
+        raise MisconfiguredError(f"{where}: terminal={tool.terminal!r} must be True or False")
+    if not isinstance(tool.needs_approval, bool) and not callable(tool.needs_approval):
+        raise MisconfiguredError(
+            f"{where}: needs_approval={tool.needs_approval!r} must be True, False or a function of context and
+            arguments"
+        )
+    if not (_is_number(tool.approval_timeout) and 0 < tool.approval_timeout < math.inf):
+        raise MisconfiguredError(f"{where}: approval_timeout={tool.approval_timeout!r} must be seconds above 0")
 
 
 def _is_number(value: object) -> bool:
@@ -262,7 +286,8 @@ def tool(
     on_done: OnDone = "reply",
     commit: Commit = "now",
     terminal: bool = False,
-    needs_approval: bool = False,
+    needs_approval: bool | ApprovalPredicate = False,
+    approval_timeout: float = 60.0,
     strict: bool = True,
 ) -> _Decorator: ...
 

@@ -13,6 +13,7 @@ from kernl_rt.events.channel import ChannelEvent
 __all__ = [
     "Action",
     "CancelTool",
+    "CheckApproval",
     "ClearPlayback",
     "Disconnect",
     "Emit",
@@ -68,7 +69,18 @@ class StartTool:
 
 
 @frozen
+class CheckApproval:
+    """Ask the user's predicate whether this call needs a human's consent; answered by ``ApprovalChecked``."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@frozen
 class CancelTool:
+    """Stop a running tool, or the predicate of one."""
+
     call_id: str
 
 
@@ -93,4 +105,6 @@ class Disconnect:
     error: Exception | None = None
 
 
-Action: TypeAlias = Send | Play | FlushPlayback | ClearPlayback | StartTool | CancelTool | Emit | Settle | Disconnect
+Action: TypeAlias = (
+    Send | Play | FlushPlayback | ClearPlayback | StartTool | CheckApproval | CancelTool | Emit | Settle | Disconnect
+)

@@ -41,6 +41,8 @@ class Wish:
     asks: tuple[int, ...] = ()
     config: ResponseConfig | None = None
     after_audio: bool = False
+    #: The reply can wait until nobody speaks and nothing plays.
+    when_idle: bool = False
     #: The client event without which the wish is void (its message was refused).
     because: str | None = None
 
@@ -93,20 +95,24 @@ class Arbiter:
         self._wishes = [wish for wish in self._wishes if wish.because != because]
         return void
 
-    def next(self, event_id: str, now: float) -> Create | None:
-        """The request to send now, if one may be sent; it counts as sent under ``event_id``."""
+    def next(self, event_id: str, now: float, *, idle: bool) -> Create | None:
+        """The request to send now, if one may be sent; it counts as sent under ``event_id``. ``idle``: all is quiet."""
         if self._hidden_until is not None and now < self._hidden_until:
             return None
         if not self._wishes or self.running is not None or self._asked is not None:
             return None
         self._hidden_until = None
-        first = self._wishes[0]
-        taken = 1
-        if first.config is None:
-            while taken < len(self._wishes) and self._wishes[taken].config is None:
-                taken += 1
-        wishes = tuple(self._wishes[:taken])
-        del self._wishes[:taken]
+        urgent = [wish for wish in self._wishes if idle or not wish.when_idle]
+        if not urgent:
+            return None
+        first = urgent[0]
+        if first.config is not None:
+            wishes: tuple[Wish, ...] = (first,)
+        else:
+            # Whoever waits for a plain reply is answered by this one, up to the first that wants one of its own.
+            plain = self._wishes[: next((i for i, w in enumerate(self._wishes) if w.config is not None), None)]
+            wishes = tuple(plain)
+        self._wishes = [wish for wish in self._wishes if wish not in wishes]
         after_audio = any(wish.after_audio for wish in wishes)
         self._asked = Create(event_id, wishes, now, now + PATIENCE, first.config, after_audio)
         return self._asked

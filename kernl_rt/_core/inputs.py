@@ -16,6 +16,9 @@ from kernl_rt.items import ConversationItem
 
 __all__ = [
     "ActivityReported",
+    "ApprovalChecked",
+    "ApprovalGiven",
+    "ApprovalRefused",
     "AudioSubmitted",
     "ChannelEnded",
     "ChannelFailed",
@@ -26,6 +29,7 @@ __all__ = [
     "EventEmitted",
     "EventSubmitted",
     "Failed",
+    "HangUpRequested",
     "Input",
     "InterruptRequested",
     "ItemSubmitted",
@@ -94,6 +98,15 @@ class ToolReturned:
     duration: float | None = None
 
 
+@frozen
+class ApprovalChecked:
+    """The user's predicate said whether this call needs a human's consent; one that raised says yes."""
+
+    call_id: str
+    needed: bool
+    error: Exception | None = None
+
+
 # -- the caller's verbs -----------------------------------------------------------------------------------------------
 
 
@@ -131,6 +144,31 @@ class ReplyRequested:
 @frozen
 class InterruptRequested:
     command: int
+
+
+@frozen
+class ApprovalGiven:
+    """A human agrees to a call; ``always``: to every call of this tool from now on."""
+
+    command: int
+    call_id: str
+    always: bool = False
+
+
+@frozen
+class ApprovalRefused:
+    command: int
+    call_id: str
+    reason: str | None = None
+
+
+@frozen
+class HangUpRequested:
+    """End the session: at once, or when the goodbye has been heard, at most ``timeout`` seconds from now."""
+
+    command: int
+    after_playout: bool = True
+    timeout: float = 30.0
 
 
 @frozen
@@ -186,6 +224,10 @@ Input: TypeAlias = (
     | ChannelEnded
     | ChannelFailed
     | ToolReturned
+    | ApprovalChecked
+    | ApprovalGiven
+    | ApprovalRefused
+    | HangUpRequested
     | AudioSubmitted
     | ItemSubmitted
     | TurnCommitted

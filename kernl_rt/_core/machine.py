@@ -38,7 +38,7 @@ from typing import Any, Final
 
 from kernl_rt._core import inputs
 from kernl_rt._core.actions import Action
-from kernl_rt._core.rules import history, human, reply, session, tools
+from kernl_rt._core.rules import consent, farewell, history, human, reply, session, tools
 from kernl_rt._core.state import Settings, State
 from kernl_rt.config import SessionConfig
 from kernl_rt.events import (
@@ -109,6 +109,7 @@ RULES: Final[dict[type, Rule]] = {
     inputs.TurnCommitted: human.turn_committed,
     inputs.ReplyRequested: human.reply_requested,
     inputs.InterruptRequested: human.interrupt_requested,
+    inputs.HangUpRequested: farewell.requested,
     inputs.MuteChanged: human.mute_changed,
     inputs.ActivityReported: human.activity_reported,
     inputs.EventSubmitted: human.event_submitted,
@@ -124,6 +125,9 @@ RULES: Final[dict[type, Rule]] = {
     ToolCalled: tools.called,
     ToolCancelled: tools.cancelled,
     inputs.ToolReturned: tools.returned,
+    inputs.ApprovalChecked: consent.checked,
+    inputs.ApprovalGiven: consent.given,
+    inputs.ApprovalRefused: consent.refused,
     # the conversation
     ItemCreated: history.created,
     ItemDone: history.done,
@@ -155,13 +159,15 @@ class SessionMachine:
         if (status == "closing" and type(input) not in _AFTER_CLOSE) or status == "closed":
             return []
         RULES.get(type(input), _report)(state, input, now)
+        if state.waiting:
+            session.settle_down(state, now)
         out, state.out = state.out, []
         return out
 
     @property
     def deadline(self) -> float | None:
         """When a ``Tick`` is due, if nothing else comes first."""
-        return self.state.arbiter.deadline if self.state.lifecycle.live else None
+        return self.state.deadline if self.state.lifecycle.live else None
 
     # -- what the session shows ---------------------------------------------------------------------------------------
 

@@ -65,6 +65,17 @@ class Playback:
         """Bytes that were sent and not heard."""
         return self._sent - self._heard
 
+    def unheard(self, response_id: str | None) -> bool:
+        """Whether sound of this response waits to be heard."""
+        return any(s.response_id == response_id and s.end > self._heard for s in self._stretches)
+
+    def heard_at(self) -> float | None:
+        """Without marks: when all that was sent will have been heard. ``None`` where marks will tell, or all was."""
+        if self._marks or self.pending == 0:
+            return None
+        since, start = self._anchor
+        return since + self._format.ms(self._sent - start) / 1000
+
     def current(self) -> tuple[str, int] | None:
         """The item being heard and how much of it, in whole milliseconds; ``None`` where all is quiet."""
         for stretch in self._stretches:

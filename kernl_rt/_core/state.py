@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
@@ -13,11 +14,14 @@ from kernl_rt._core.backlog import Backlog
 from kernl_rt._core.conversation import Conversation
 from kernl_rt._core.lifecycle import Lifecycle
 from kernl_rt._core.playback import Playback
-from kernl_rt._core.toolcalls import ToolLedger
+from kernl_rt._core.toolcalls import ToolLedger, ToolTraits
 from kernl_rt._core.turn import Turn
 from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, SessionConfig
 from kernl_rt.events import ClientEvent, HistoryChanged, ResponseCreate, SessionError, StatusChanged, Usage
 from kernl_rt.exceptions import CommandError, CommandRejected
+
+if TYPE_CHECKING:
+    from kernl_rt._core.rules.farewell import Farewell
 
 __all__ = ["Settings", "State"]
 
@@ -34,7 +38,7 @@ class Settings:
     has_channel: bool = False
     #: The channel says what was heard; where not, the clock is asked.
     marks: bool = False
-    tools: frozenset[str] = frozenset()
+    tools: Mapping[str, ToolTraits] = field(factory=dict)
 
     @property
     def input_format(self) -> AudioFormat:
@@ -64,6 +68,8 @@ class State:
         self.playback = Playback(settings.output_format, marks=settings.marks)
         self.conversation = Conversation()
         self.tools = ToolLedger()
+        #: The tools in force, by name.
+        self.toolbox: Mapping[str, ToolTraits] = settings.tools
         self.backlog = Backlog()
         self.session_id: str | None = None
         self.provider_expired: str | None = None
@@ -77,6 +83,7 @@ class State:
         self.asides: dict[str, int | None] = {}
         self.asked_asides: dict[str, int] = {}
         self.interruption: Interruption | None = None
+        self.farewell: Farewell | None = None
         self.counts: Counter[str] = Counter()
         self.out: list[Action] = []
         self._ids = 0
@@ -112,10 +119,26 @@ class State:
         """Send the next request for a reply, if one may go out."""
         if not self.lifecycle.live:
             return
-        create = self.arbiter.next(self.next_id("event"), now)
+        idle = not self.turn.speaking and self.playback.pending == 0
+        create = self.arbiter.next(self.next_id("event"), now, idle=idle)
         if create is not None:
             lane = Lane.AUDIO if create.after_audio else Lane.COMMAND
             self.send(ResponseCreate(create.config, event_id=create.event_id), lane)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for quiet, or to be heard."""
+        return bool(self.arbiter.waiting or self.farewell is not None or self.tools.any_held)
+
+    @property
+    def deadline(self) -> float | None:
+        """When time alone will change something."""
+        times = [self.arbiter.deadline, self.tools.deadline]
+        if self.farewell is not None:
+            times.append(self.farewell.give_up_at)
+        if self.waiting:
+            times.append(self.playback.heard_at())
+        return min((time for time in times if time is not None), default=None)
 
     def settle_wishes(self, wishes: tuple[Wish, ...] | list[Wish], error: CommandError) -> bool:
         """Replies that will not come. Returns whether anybody is told."""

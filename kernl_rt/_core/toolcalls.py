@@ -1,76 +1,138 @@
 """The ledger of tool calls: each call id runs at most once and has exactly one outcome.
 
-Calls of one reply form a group. When the reply is over and every call of the group has an outcome, one reply to all of
-them is owed. At most ``LIMIT`` calls run at once; the rest wait their turn.
+A call's life, as a table (``CALL``)::
+
+    held ──heard──▶ asking ──approved──▶ waiting ──started──▶ running
+      │               │                     │                    │
+      └───────────────┴──────── settled ◀───┴────────────────────┘
+
+``held`` calls wait until what the model said before them was heard, ``asking`` ones for a human's consent, ``waiting``
+ones for a place among the :data:`LIMIT` that run at once. Calls of one reply form a group: when the reply is over and
+every call of the group has an outcome, one reply to all of them is owed.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from kernl_rt.events import ToolOutcome
+from kernl_rt.events import Response, ToolOutcome
 
-__all__ = ["LIMIT", "Call", "Group", "ToolLedger"]
+__all__ = ["CALL", "LIMIT", "Call", "CallState", "Group", "ToolLedger", "ToolTraits"]
 
 #: Calls that run at the same time.
 LIMIT = 8
+#: The same call (tool and arguments) more often than this within :data:`LOOP_SECONDS` is a loop, and refused.
+LOOP_CALLS = 5
+LOOP_SECONDS = 10.0
+
+CallState: TypeAlias = Literal["held", "asking", "waiting", "running", "settled"]
+
+CALL: Final[dict[tuple[CallState, str], CallState]] = {
+    ("held", "heard"): "asking",
+    ("asking", "approved"): "waiting",
+    ("waiting", "started"): "running",
+    ("held", "settle"): "settled",
+    ("asking", "settle"): "settled",
+    ("waiting", "settle"): "settled",
+    ("running", "settle"): "settled",
+}
 
 
-@define
+@frozen
+class ToolTraits:
+    """What the ledger needs to know of a tool; see :class:`kernl_rt.Tool` for what each means."""
+
+    on_interrupt: Literal["keep", "cancel"] = "keep"
+    on_done: Literal["reply", "silent", "when_idle"] = "reply"
+    commit: Literal["now", "after_heard"] = "now"
+    terminal: bool = False
+    #: ``"predicate"``: a function of the user's decides for each call.
+    approval: Literal["none", "always", "predicate"] = "none"
+    approval_timeout: float = 60.0
+
+    @property
+    def waits_to_be_heard(self) -> bool:
+        return self.terminal or self.commit == "after_heard"
+
+
+@define(eq=False)
 class Call:
     call_id: str
     name: str
     arguments: str
-    group: Group = field(repr=False, eq=False)
-    state: Literal["waiting", "running", "settled"] = "waiting"
+    traits: ToolTraits
+    group: Group = field(repr=False)
+    state: CallState = "held"
     outcome: ToolOutcome | None = None
+    #: While asking: when the answer counts as no. ``None`` while a predicate is asked whether to ask.
+    deny_at: float | None = None
+
+    def move(self, trigger: str) -> None:
+        self.state = CALL[self.state, trigger]
 
 
-@define
+@define(eq=False)
 class Group:
     """The calls of one reply. ``asks`` are commands that wait for the final answer."""
 
     response_id: str | None
     calls: list[Call] = field(factory=list)
     closed: bool = False
-    owed: bool = False
+    #: A reply is owed; at once, or when nobody speaks.
+    owed: Literal["no", "when_idle", "yes"] = "no"
     asks: tuple[int, ...] = ()
+    response: Response | None = None
 
     @property
     def complete(self) -> bool:
         return self.closed and all(call.state == "settled" for call in self.calls)
+
+    def owe(self, on_done: str) -> None:
+        if on_done == "reply":
+            self.owed = "yes"
+        elif on_done == "when_idle" and self.owed == "no":
+            self.owed = "when_idle"
 
 
 class ToolLedger:
     def __init__(self) -> None:
         self._calls: dict[str, Call] = {}
         self._groups: dict[str | None, Group] = {}
-        self._waiting: deque[Call] = deque()
-        self._running = 0
+        self._recent: deque[tuple[float, str, str]] = deque()
+        #: Tools whose calls a human has approved once and for all.
+        self.approved: set[str] = set()
 
-    def begin(self, call_id: str, name: str, arguments: str, response_id: str | None) -> Call | None:
+    def get(self, call_id: str) -> Call | None:
+        return self._calls.get(call_id)
+
+    def begin(
+        self, call_id: str, name: str, arguments: str, response_id: str | None, traits: ToolTraits
+    ) -> Call | None:
         """A call arrived. ``None`` if this id has been seen: it never runs twice."""
         if call_id in self._calls:
             return None
         group = self._groups.setdefault(response_id, Group(response_id))
-        call = Call(call_id, name, arguments, group)
+        call = Call(call_id, name, arguments, traits, group)
         group.calls.append(call)
         self._calls[call_id] = call
-        self._waiting.append(call)
         return call
+
+    def loops(self, name: str, arguments: str, now: float) -> bool:
+        """Whether the model repeats itself."""
+        self._recent.append((now, name, arguments))
+        while self._recent[0][0] <= now - LOOP_SECONDS:
+            self._recent.popleft()
+        return sum(each[1:] == (name, arguments) for each in self._recent) > LOOP_CALLS
 
     def startable(self) -> list[Call]:
         """Calls that may start now; they count as running."""
-        started = []
-        while self._waiting and self._running < LIMIT:
-            call = self._waiting.popleft()
-            if call.state == "waiting":
-                call.state = "running"
-                self._running += 1
-                started.append(call)
+        places = LIMIT - sum(call.state == "running" for call in self.open_calls())
+        started = [call for call in self.open_calls() if call.state == "waiting"][: max(places, 0)]
+        for call in started:
+            call.move("started")
         return started
 
     def settle(self, call_id: str, outcome: ToolOutcome) -> Call | None:
@@ -78,23 +140,20 @@ class ToolLedger:
         call = self._calls.get(call_id)
         if call is None or call.state == "settled":
             return None
-        if call.state == "running":
-            self._running -= 1
-        call.state, call.outcome = "settled", outcome
+        call.move("settle")
+        call.outcome = outcome
         return call
 
-    def close(self, response_id: str | None, asks: tuple[int, ...]) -> Group | None:
+    def close(self, response_id: str | None, asks: tuple[int, ...], response: Response) -> Group | None:
         """The reply is over: its group has all its calls. ``None`` if it made none."""
         group = self._groups.get(response_id)
         if group is not None:
-            group.closed, group.asks = True, asks
+            group.closed, group.asks, group.response = True, asks, response
         return group
 
     def finish(self, group: Group) -> bool:
-        """Whether the group is complete and its answer is owed; the group then leaves the ledger."""
-        if not group.complete or self._groups.pop(group.response_id, None) is None:
-            return False
-        return group.owed
+        """Whether the group is complete; it then leaves the ledger."""
+        return group.complete and self._groups.pop(group.response_id, None) is not None
 
     def drain_asks(self) -> list[int]:
         """Commands that wait for an answer which will not come any more."""
@@ -104,4 +163,15 @@ class ToolLedger:
         return waiting
 
     def open_calls(self) -> list[Call]:
-        return [call for call in self._calls.values() if call.state != "settled"]
+        """In order of arrival, by group. A group with an open call never leaves the ledger, so this is all of them."""
+        return [call for group in self._groups.values() for call in group.calls if call.state != "settled"]
+
+    @property
+    def any_held(self) -> bool:
+        return any(call.state == "held" for call in self.open_calls())
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next unanswered question for consent counts as a no."""
+        times = [call.deny_at for call in self.open_calls() if call.state == "asking" and call.deny_at is not None]
+        return min(times, default=None)

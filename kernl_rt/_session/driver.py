@@ -59,7 +59,7 @@ class Driver:
         self.streams = streams
         self.outbox = Outbox(settings.input_format, live=live)
         self.to_channel: deque[bytes | None] = deque()
-        self.to_tools: deque[actions.StartTool] = deque()
+        self.to_tools: deque[actions.StartTool | actions.CheckApproval] = deque()
         self.model_gate, self.channel_gate, self.tools_gate, self.clock_gate = Gate(), Gate(), Gate(), Gate()
         self.room_gate = Gate()
         self.stopping = Gate()
@@ -146,7 +146,7 @@ class Driver:
             else:
                 self.feed(inputs.PlaybackCleared(position))
 
-    def _start_tool(self, action: actions.StartTool) -> None:
+    def _start_tool(self, action: actions.StartTool | actions.CheckApproval) -> None:
         self.to_tools.append(action)
         self.tools_gate.open()
 
@@ -199,6 +199,7 @@ _ROUTES: dict[type, Callable[[Driver, Any], None]] = {
     actions.FlushPlayback: Driver._flush,
     actions.ClearPlayback: Driver._clear,
     actions.StartTool: Driver._start_tool,
+    actions.CheckApproval: Driver._start_tool,
     actions.CancelTool: Driver._cancel_tool,
     actions.Settle: Driver._settle,
     actions.Disconnect: Driver._disconnect,

@@ -25,7 +25,7 @@ from kernl_rt._emitter import Emitter
 from kernl_rt._session import pumps
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.stream import Streams
-from kernl_rt._session.tools import ToolRunner
+from kernl_rt._session.tools import ToolRunner, traits_of
 from kernl_rt.abc import RealtimeChannel, RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.agent import RealtimeAgent
 from kernl_rt.config import AudioFormat, ConnectOptions, Credential, SessionConfig
@@ -93,7 +93,7 @@ class Runner:
             capabilities=self.model.capabilities,
             has_channel=channel is not None,
             marks=channel is not None and channel.reports_playback,
-            tools=frozenset(self.agent.tools),
+            tools=traits_of(self.agent.tools),
         )
         self.driver = driver = Driver(settings, self.emitter, self.streams, live=channel is None or channel.live)
         if channel is not None:

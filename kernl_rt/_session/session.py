@@ -342,6 +342,25 @@ class RealtimeSession(Generic[T]):
         """
         return self._command("interrupt", inputs.InterruptRequested)
 
+    def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> Command[bool]:
+        """End the session when the goodbye has been heard, at most ``timeout`` seconds from now; or at once.
+
+        The goodbye is over when no reply runs or is owed, no tool works, and nothing waits to be heard. A human who
+        speaks meanwhile revokes it. The handle settles with whether the session ends. Raises as ``commit``.
+        """
+        return self._command("hang_up", lambda number: inputs.HangUpRequested(number, after_playout, timeout))
+
+    def approve(self, call_id: str, *, always: bool = False) -> Command[None]:
+        """Let a tool call run that waits for consent; ``always``: and every later call of that tool.
+
+        The handle is rejected where no such call waits. Raises as ``commit``.
+        """
+        return self._command("approve", lambda number: inputs.ApprovalGiven(number, call_id, always))
+
+    def reject(self, call_id: str, reason: str | None = None) -> Command[None]:
+        """Refuse a tool call that waits for consent; the model is told ``reason``. As :meth:`approve` otherwise."""
+        return self._command("reject", lambda number: inputs.ApprovalRefused(number, call_id, reason))
+
     def mute(self) -> None:
         """From now on the human's sound is not sent. Raises :class:`SessionStateError` where not connected."""
         self._live("mute").feed(inputs.MuteChanged(True))

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from anyio.abc import TaskGroup
 
 from kernl_rt._core import actions, inputs
+from kernl_rt._core.toolcalls import ToolTraits
 from kernl_rt._session.driver import Driver
 from kernl_rt.context import Context
 from kernl_rt.events import ToolOutcome
-from kernl_rt.tool import Tool, error_text
+from kernl_rt.tool import Tool, approval_needed, error_text
 
-__all__ = ["ToolRunner"]
+__all__ = ["ToolRunner", "traits_of"]
 
 logger = logging.getLogger("kernl_rt")
+
+
+def traits_of(tools: Mapping[str, Tool[Any]]) -> dict[str, ToolTraits]:
+    """What the machine needs to know of the tools."""
+    return {name: _traits(tool) for name, tool in tools.items()}
+
+
+def _traits(tool: Tool[Any]) -> ToolTraits:
+    approval: Literal["none", "always", "predicate"] = "predicate"
+    if isinstance(tool.needs_approval, bool):
+        approval = "always" if tool.needs_approval else "none"
+    return ToolTraits(tool.on_interrupt, tool.on_done, tool.commit, tool.terminal, approval, tool.approval_timeout)
 
 
 class ToolRunner:
@@ -35,6 +48,10 @@ class ToolRunner:
         scope = self._scopes.get(call_id)
         if scope is not None:
             scope.cancel()
+            return
+        queue = self._driver.to_tools
+        for call in [call for call in queue if call.call_id == call_id]:
+            queue.remove(call)
 
     async def dispatch(self) -> None:
         """The task that starts calls."""
@@ -47,10 +64,11 @@ class ToolRunner:
             while queue:
                 call = queue.popleft()
                 self._scopes[call.call_id] = anyio.CancelScope()
-                group.start_soon(self._run, call, name=f"kernl_rt tool {call.name}")
+                run = self._run if isinstance(call, actions.StartTool) else self._check
+                group.start_soon(run, call, name=f"kernl_rt tool {call.name}")
             await self._driver.tools_gate.wait()
 
-    async def _run(self, call: actions.StartTool) -> None:
+    async def _run(self, call: Any) -> None:
         """One call, from its arguments to its one outcome. What the tool raises goes to the model."""
         tool = self._tools[call.name]
         context = self._context.for_call(call.call_id, call.name)
@@ -71,3 +89,18 @@ class ToolRunner:
             del self._scopes[call.call_id]
             duration = anyio.current_time() - start
             self._driver.feed(inputs.ToolReturned(call.call_id, outcome, output, duration))
+
+    async def _check(self, call: Any) -> None:
+        """Ask the user's predicate. One that raises, or never answers, says yes: a human decides."""
+        tool = self._tools[call.name]
+        context = self._context.for_call(call.call_id, call.name)
+        error: Exception | None = None
+        needed = True
+        try:
+            with self._scopes[call.call_id], anyio.move_on_after(tool.timeout):
+                needed = await approval_needed(tool, context, call.arguments)
+        except Exception as exc:
+            error = exc
+        finally:
+            del self._scopes[call.call_id]
+        self._driver.feed(inputs.ApprovalChecked(call.call_id, needed, error))

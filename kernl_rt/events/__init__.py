@@ -105,6 +105,7 @@ from kernl_rt.events.session import (
     SessionEvent as SessionEvent,
     Status as Status,
     StatusChanged as StatusChanged,
+    ToolApprovalRequired as ToolApprovalRequired,
     ToolFinished as ToolFinished,
     ToolOutcome as ToolOutcome,
     UsageUpdated as UsageUpdated,

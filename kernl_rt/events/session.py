@@ -19,6 +19,7 @@ __all__ = [
     "SessionEvent",
     "Status",
     "StatusChanged",
+    "ToolApprovalRequired",
     "ToolFinished",
     "ToolOutcome",
     "UsageUpdated",
@@ -69,6 +70,19 @@ class ToolFinished(Event):
 
 
 @frozen
+class ToolApprovalRequired(Event):
+    """A call waits for a human: ``session.approve(call_id)`` or ``session.reject(call_id)``. The conversation goes
+    on.
+    """
+
+    kind: ClassVar[str] = "tool.approval"
+    topic: ClassVar[str | None] = "approval"
+    call_id: str
+    name: str
+    arguments: str
+
+
+@frozen
 class HistoryChanged(Event):
     """The conversation changed; ``items`` is the whole of it now, in order."""
 
@@ -114,5 +128,12 @@ class CustomEvent(Event):
 
 
 SessionEvent: TypeAlias = (
-    StatusChanged | Interrupted | ToolFinished | HistoryChanged | UsageUpdated | EventsDropped | CustomEvent
+    StatusChanged
+    | Interrupted
+    | ToolFinished
+    | ToolApprovalRequired
+    | HistoryChanged
+    | UsageUpdated
+    | EventsDropped
+    | CustomEvent
 )

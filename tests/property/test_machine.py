@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kernl_rt._core import actions, inputs
 from kernl_rt._core.machine import SessionMachine, Settings
+from kernl_rt._core.toolcalls import ToolTraits
 from kernl_rt.config import Capabilities, SessionConfig, TurnDetection
 from kernl_rt.events import (
     ActivityEnded,
@@ -115,7 +116,7 @@ SETTINGS = st.builds(
         capabilities=capabilities,
         has_channel=channel,
         marks=channel and marks,
-        tools=frozenset({"known"}),
+        tools={"known": ToolTraits()},
     ),
     st.booleans(),
     st.booleans(),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from kernl_rt._core.actions import ClearPlayback, Emit, FlushPlayback, Lane, Play
 from kernl_rt._core.inputs import PlaybackCleared
-from kernl_rt._core.rules.tools import reply_over
+from kernl_rt._core.rules import farewell, tools
 from kernl_rt._core.state import Interruption, State
 from kernl_rt.events import (
     AudioDelta,
@@ -107,7 +107,7 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         for command in asks:
             state.settle(command, _rejection(failure))
         asks = ()
-    if not reply_over(state, response.id, asks, now):
+    if not tools.reply_over(state, response, asks, now):
         for command in asks:
             state.settle(command, result=response)
     state.ask_for_replies(now)
@@ -142,9 +142,11 @@ def interrupt(
     From here on nothing of the reply is played or reported. What was heard of it is known when the channel has been
     cleared, in the same tick: see :func:`playback_cleared`.
     """
+    farewell.revoke(state)
     running = state.arbiter.running
     state.playback.advance(now)
     if running is None and state.playback.pending == 0:
+        tools.interrupted(state, now)
         if reason == "requested" and state.arbiter.state == "asked":
             state.arbiter.cancel_next = True
         return
@@ -191,3 +193,4 @@ def _cut(state: State, position_ms: float | None, now: float) -> None:
     )
     if changed:
         state.history_changed()
+    tools.interrupted(state, now)

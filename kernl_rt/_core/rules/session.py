@@ -16,7 +16,7 @@ from kernl_rt._core.inputs import (
     Stopped,
     Tick,
 )
-from kernl_rt._core.rules.tools import abandon_calls
+from kernl_rt._core.rules import consent, farewell, tools
 from kernl_rt._core.state import State
 from kernl_rt.events import SessionCreated, SessionError, SessionUpdate, SessionUpdated
 from kernl_rt.exceptions import (
@@ -164,7 +164,7 @@ def channel_failed(state: State, input: ChannelFailed, now: float) -> None:
 
 def stopped(state: State, input: Stopped, now: float) -> None:
     """Every task has ended: the last outcomes, then the last event of all."""
-    abandon_calls(state)
+    tools.abandon_calls(state)
     state.settle_everything(CommandAborted("the session was closed"))
     state.move("stop")
 
@@ -176,7 +176,18 @@ def tick(state: State, input: Tick, now: float) -> None:
         error = CommandRejected(message) if dead.suspicion is not None else CommandLost(message)
         if not state.settle_wishes(dead.wishes, error) and dead.suspicion is None:
             state.emit(SessionError(message, source="session"))
+    state.playback.advance(now)
+    consent.expire(state, now)
+
+
+def settle_down(state: State, now: float) -> None:
+    """After every input: what waited for quiet, or to be heard, may be due."""
+    if not state.lifecycle.live:
+        return
+    tools.advance(state, now)
     state.ask_for_replies(now)
+    if farewell.due(state, now):
+        fail(state, None, farewell.HUNG_UP)
 
 
 def emitted(state: State, input: EventEmitted, now: float) -> None:

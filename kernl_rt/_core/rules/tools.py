@@ -1,105 +1,147 @@
-"""Tool calls: each runs once, has one outcome, and its group gets one reply."""
+"""Tool calls: each runs at most once, has one outcome, and its group gets one reply.
+
+On its way to running a call may wait to be heard and wait for consent (:mod:`kernl_rt._core.rules.consent`).
+"""
 
 from __future__ import annotations
 
 from kernl_rt._core.actions import CancelTool, StartTool
 from kernl_rt._core.arbiter import Wish
 from kernl_rt._core.inputs import ToolReturned
+from kernl_rt._core.rules import consent
 from kernl_rt._core.state import State
-from kernl_rt._core.toolcalls import Call, Group
-from kernl_rt.events import SessionError, ToolCalled, ToolCancelled, ToolFinished, ToolOutcome, ToolResult
-from kernl_rt.exceptions import CommandRejected
+from kernl_rt._core.toolcalls import Call, Group, ToolTraits
+from kernl_rt.events import Response, SessionError, ToolCalled, ToolCancelled, ToolFinished, ToolOutcome, ToolResult
+
+#: What the model is told of a call that the human cut short.
+INTERRUPTED = "The human interrupted; the call was cancelled."
+UNHEARD = "The human interrupted before hearing this; the tool did not run."
+LOOPING = "This call was repeated too often in a short time and was refused. Do not repeat it."
 
 
 def called(state: State, event: ToolCalled, now: float) -> None:
     """A call is complete. The same id again is a duplicate of the wire and changes nothing."""
     response_id = event.response_id or state.arbiter.running
-    call = state.tools.begin(event.call_id, event.name, event.arguments, response_id)
+    traits = state.toolbox.get(event.name)
+    call = state.tools.begin(event.call_id, event.name, event.arguments, response_id, traits or ToolTraits())
     if call is None:
         state.counts["duplicate_calls"] += 1
         return
+    call.group.closed = response_id in state.finished
     state.emit(event)
-    if event.name in state.settings.tools:
-        _start(state)
-        return
-    message = f"Tool {event.name} not found"
-    _record(state, call, "error", message, None)
-    state.emit(SessionError(message, code="unknown_tool", source="tool"))
-    _group_changed(state, call.group, now)
+    if traits is None:
+        message = f"Tool {event.name} not found"
+        end(state, call, "error", message, now, owes=False)
+        state.emit(SessionError(message, code="unknown_tool", source="tool"))
+    elif state.tools.loops(event.name, event.arguments, now):
+        end(state, call, "error", LOOPING, now)
+    elif traits.waits_to_be_heard and response_id in state.fenced:
+        end(state, call, "cancelled", UNHEARD, now, owes=False)
+    else:
+        advance(state, now)
 
 
-def _start(state: State) -> None:
+def advance(state: State, now: float) -> None:
+    """Move every call as far as it may go now."""
+    for call in state.tools.open_calls():
+        if call.state == "held" and _heard(state, call):
+            call.move("heard")
+            consent.ask(state, call, now)
     for call in state.tools.startable():
         state.out.append(StartTool(call.call_id, call.name, call.arguments))
 
 
+def _heard(state: State, call: Call) -> bool:
+    """Whether the human has heard what the model said before this call, where the tool must wait for that."""
+    if not call.traits.waits_to_be_heard:
+        return True
+    return call.group.closed and not state.playback.unheard(call.group.response_id)
+
+
 def returned(state: State, input: ToolReturned, now: float) -> None:
-    call = state.tools.settle(input.call_id, input.outcome)
-    if call is None:
+    call = state.tools.get(input.call_id)
+    if call is None or call.state != "running":
         return
     if not state.lifecycle.live:
+        state.tools.settle(call.call_id, "cancelled")
         state.emit(ToolFinished(call.call_id, call.name, "cancelled", "", input.duration))
         return
-    call.group.owed = True
-    _tell(state, call, input.outcome, input.output, input.duration)
-    _start(state)
-    _group_changed(state, call.group, now)
+    end(state, call, input.outcome, input.output, now, duration=input.duration)
 
 
-def _record(state: State, call: Call, outcome: ToolOutcome, output: str, duration: float | None) -> None:
-    state.tools.settle(call.call_id, outcome)
-    _tell(state, call, outcome, output, duration)
-
-
-def _tell(state: State, call: Call, outcome: ToolOutcome, output: str, duration: float | None) -> None:
-    """The model first, then the listeners."""
+def end(
+    state: State,
+    call: Call,
+    outcome: ToolOutcome,
+    output: str,
+    now: float,
+    *,
+    owes: bool = True,
+    duration: float | None = None,
+) -> None:
+    """Record the outcome: the model first, then the listeners. ``owes`` says whether it is worth a reply."""
+    if state.tools.settle(call.call_id, outcome) is None:
+        return
     event_id, item_id = state.next_id("event"), state.next_id("item_kernl")
     state.backlog.add(None, event_id, f"item:{item_id}")
-    state.send(
-        ToolResult(
-            call.call_id,
-            output,
-            item_id,
-            call.name,
-            is_error=outcome != "result",
-            event_id=event_id,
-        )
-    )
+    error = outcome != "result"
+    state.send(ToolResult(call.call_id, output, item_id, call.name, is_error=error, event_id=event_id))
     state.emit(ToolFinished(call.call_id, call.name, outcome, output, duration))
+    if owes and not call.traits.terminal:
+        call.group.owe(call.traits.on_done)
+    advance(state, now)
+    group_changed(state, call.group, now)
 
 
 def cancelled(state: State, event: ToolCancelled, now: float) -> None:
     """The provider no longer wants these calls: they end without an answer to it."""
     state.emit(event)
     for call_id in event.call_ids:
-        call = state.tools.settle(call_id, "cancelled")
-        if call is not None:
-            state.out.append(CancelTool(call_id))
-            state.emit(ToolFinished(call_id, call.name, "cancelled", ""))
-            _start(state)
-            _group_changed(state, call.group, now)
+        call = state.tools.get(call_id)
+        if call is None or call.state == "settled":
+            continue
+        _stop(state, call)
+        state.tools.settle(call_id, "cancelled")
+        state.emit(ToolFinished(call_id, call.name, "cancelled", ""))
+        advance(state, now)
+        group_changed(state, call.group, now)
 
 
-def reply_over(state: State, response_id: str | None, asks: tuple[int, ...], now: float) -> bool:
+def _stop(state: State, call: Call) -> None:
+    if call.state in ("running", "asking"):
+        state.out.append(CancelTool(call.call_id))
+
+
+def interrupted(state: State, now: float) -> None:
+    """The human spoke: what waited to be heard will not be, and tools that give way do."""
+    for call in state.tools.open_calls():
+        if call.state == "held":
+            end(state, call, "cancelled", UNHEARD, now, owes=False)
+        elif call.traits.on_interrupt == "cancel":
+            _stop(state, call)
+            end(state, call, "cancelled", INTERRUPTED, now, owes=False)
+
+
+def reply_over(state: State, response: Response, asks: tuple[int, ...], now: float) -> bool:
     """A reply has ended. Whether it made calls, and so the one who asked waits for the next reply."""
-    group = state.tools.close(response_id, asks)
+    group = state.tools.close(response.id, asks, response)
     if group is None:
         return False
-    _group_changed(state, group, now)
+    advance(state, now)
+    group_changed(state, group, now)
     return True
 
 
-def _group_changed(state: State, group: Group, now: float) -> None:
+def group_changed(state: State, group: Group, now: float) -> None:
     """One reply to all the calls of a group, once each has its outcome and the reply that made them is over."""
-    if not group.complete:
+    if not state.tools.finish(group):
         return
-    owed = state.tools.finish(group)
-    if owed and not state.settings.capabilities.continues_after_tools:
-        state.arbiter.wish(Wish(asks=group.asks))
+    if group.owed != "no" and not state.settings.capabilities.continues_after_tools:
+        state.arbiter.wish(Wish(asks=group.asks, when_idle=group.owed == "when_idle"))
         state.ask_for_replies(now)
         return
     for command in group.asks:
-        state.settle(command, CommandRejected("the reply ended in tool calls that have no answer"))
+        state.settle(command, result=group.response)
 
 
 def abandon_calls(state: State) -> None:

@@ -76,7 +76,7 @@ def _banner(arguments: Namespace, players: Cast) -> None:
             raise MisconfiguredError(
                 "a real model must hear words: pip install 'kernl_rt[demo]' for the caller's voice"
             )
-        print(f"the caller is synthetic (espeak-ng); the agent is {arguments.model}, a real model: this costs money")
+        print(f"the caller is synthetic (espeak-ng); the agent is {arguments.model}, which may cost money")
         return
     for line in (*simulator_notice(players.simulator.info), *(f"note: {notice}" for notice in players.notices)):
         print(line)
