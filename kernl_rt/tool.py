@@ -204,8 +204,7 @@ def _check(tool: Tool[Any, ..., Any]) -> None:
         raise MisconfiguredError(f"{where}: terminal={tool.terminal!r} must be True or False")
     if not isinstance(tool.needs_approval, bool) and not callable(tool.needs_approval):
         raise MisconfiguredError(
-            f"{where}: needs_approval={tool.needs_approval!r} must be True, False or a function of context and
-            arguments"
+            f"{where}: needs_approval={tool.needs_approval!r} must be True, False or a function (context, arguments)"
         )
     if not (_is_number(tool.approval_timeout) and 0 < tool.approval_timeout < math.inf):
         raise MisconfiguredError(f"{where}: approval_timeout={tool.approval_timeout!r} must be seconds above 0")

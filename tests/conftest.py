@@ -6,12 +6,19 @@ A test, or a module, that touches sockets, threads or subprocesses takes the fix
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from kernl_rt.testing import virtual_backend
+
+# A failing example is printed so that it can be run again; in CI the examples are the same in every run.
+settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)
+settings.register_profile("dev", print_blob=True, deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -65,6 +65,15 @@ class FakeSession:
     def close(self) -> object:
         return self.note("close")
 
+    def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> object:
+        return self.note("hang_up", after_playout, timeout)
+
+    def approve(self, call_id: str, *, always: bool = False) -> object:
+        return self.note("approve", call_id, always)
+
+    def reject(self, call_id: str, reason: str | None = None) -> object:
+        return self.note("reject", call_id, reason)
+
 
 class Tenant(Context[str]):
     """A user's own kind of context."""
@@ -200,5 +209,9 @@ async def test_an_abandoned_thread_can_no_longer_touch_the_session(real_clock: N
 def test_the_fake_is_what_the_protocol_asks_for() -> None:
     handle: SessionHandle = FakeSession()
     verbs = {name for name in vars(SessionHandle) if not name.startswith("_")}
-    assert verbs == {"id", "history", "muted", "send_message", "interrupt", "mute", "unmute", "emit", "close"}
+    assert verbs == {"id", "history", "muted", "send_message", "interrupt", "mute", "unmute", "emit", "close"} | {
+        "hang_up",
+        "approve",
+        "reject",
+    }
     assert all(hasattr(cast("Any", type(handle)), verb) for verb in verbs)

@@ -585,7 +585,7 @@ def test_what_cannot_be_a_tool_is_named(function: Any, words: list[str]) -> None
         ({"on_done": "later"}, "on_done='later' must be 'reply' or 'silent' or 'when_idle'"),
         ({"commit": 1}, "commit=1 must be 'now' or 'after_heard'"),
         ({"terminal": 1}, "terminal=1 must be True or False"),
-        ({"needs_approval": "yes"}, "needs_approval='yes' must be True or False"),
+        ({"needs_approval": "yes"}, "needs_approval='yes' must be True, False or a function"),
         ({"strict": "no"}, "strict='no' must be True or False"),
     ],
 )

@@ -92,7 +92,7 @@ async def test_no_answer_is_a_no() -> None:
 
 
 async def test_the_conversation_goes_on_meanwhile() -> None:
-    pay, paid = payment()
+    pay, _ = payment()
 
     @tool
     async def look() -> str:
