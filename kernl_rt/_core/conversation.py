@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from attrs import evolve
+from collections.abc import Collection
+from typing import TypeVar
 
-from kernl_rt.items import ContentPart, ConversationItem, FunctionCallOutput, Message
+from attrs import evolve, frozen
 
-__all__ = ["Conversation", "heard_text"]
+from kernl_rt.events import ToolCalled, ToolFinished
+from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, FunctionCallOutput, ItemStatus, Message
+
+__all__ = ["Conversation", "HistoryDelta", "heard_text"]
+
+V = TypeVar("V")
+
+#: So many transcripts may come before their items, and so many deleted items are remembered.
+_REMEMBERED = 256
+
+
+@frozen
+class HistoryDelta:
+    """What became of the history since it was last looked at, each in the order of the conversation."""
+
+    added: tuple[ConversationItem, ...] = ()
+    updated: tuple[ConversationItem, ...] = ()
+    removed: tuple[ConversationItem, ...] = ()
 
 
 class Conversation:
     """Ordered by ``previous_item_id`` where the provider says it, else by arrival."""
 
     def __init__(self) -> None:
+        #: By id; what the provider has not named yet stands under a key of our own, without an id.
         self._items: dict[str, ConversationItem] = {}
         self._order: list[str] = []
         #: Items cut by an interruption: how much of them was heard, as (heard, received) milliseconds.
         self._cuts: dict[str, tuple[int, int]] = {}
+        #: The replies that items are part of.
+        self._reply_of: dict[str, str | None] = {}
+        #: Transcripts that came before their items, by content index.
+        self._early: dict[str, dict[int, str]] = {}
+        self._deleted: dict[str, None] = {}
+        #: How far the tool calls that we have seen are, by call id.
+        self._calls: dict[str, ItemStatus] = {}
+        self._reported: dict[str, ConversationItem] = {}
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._items
@@ -26,36 +53,78 @@ class Conversation:
 
     def snapshot(self) -> tuple[ConversationItem, ...]:
         """What was said, as far as it was heard."""
-        return tuple(self._heard(self._items[item_id]) for item_id in self._order)
+        return tuple(self._shown(key) for key in self._order)
 
-    def add(self, item: ConversationItem, previous_item_id: str | None) -> bool:
-        """A new item, or a fuller version of one that is known. Returns whether anything changed."""
-        if item.id is None:
+    def delta(self) -> HistoryDelta:
+        """What changed since the last call."""
+        old, new = self._reported, {key: self._shown(key) for key in self._order}
+        self._reported = new
+        return HistoryDelta(
+            tuple(item for key, item in new.items() if key not in old),
+            tuple(item for key, item in new.items() if key in old and old[key] != item),
+            tuple(item for key, item in old.items() if key not in new),
+        )
+
+    # -- items --------------------------------------------------------------------------------------------------------
+
+    def add(self, item: ConversationItem, previous_item_id: str | None, *, late: bool = False) -> bool:
+        """A new item, or a fuller version of one that is known. Returns whether anything changed.
+
+        ``late``: the last word on an item, which must not bring back one that was deleted.
+        """
+        if item.id is None or (late and item.id in self._deleted):
             return False
-        known = self._items.get(item.id)
-        if known is not None:
-            merged = _merge(known, item)
-            self._items[item.id] = merged
-            return merged != known
-        self._items[item.id] = item
+        self._deleted.pop(item.id, None)
+        if item.id not in self._items and not self._name(item, previous_item_id):
+            self._items[item.id] = item
+            self._place(item.id, previous_item_id)
+            for index, text in self._early.pop(item.id, {}).items():
+                self.transcribe(item.id, index, text)
+            return True
+        known = self._items[item.id]
+        merged = self._items[item.id] = _merge(known, item)
+        return merged != known
+
+    def _place(self, key: str, previous_item_id: str | None) -> None:
         if previous_item_id == "root":
-            self._order.insert(0, item.id)
-        elif previous_item_id in self._items and previous_item_id != item.id:
-            self._order.insert(self._order.index(previous_item_id) + 1, item.id)
+            self._order.insert(0, key)
+        elif previous_item_id in self._items and previous_item_id != key:
+            self._order.insert(self._order.index(previous_item_id) + 1, key)
         else:
-            self._order.append(item.id)
+            self._order.append(key)
+
+    def _name(self, item: ConversationItem, previous_item_id: str | None) -> bool:
+        """The provider names an item that we know by its call. Returns whether it is such a one."""
+        key = _own_key(item)
+        if item.id is None or key is None or key not in self._items:
+            return False
+        self._items[item.id] = evolve(self._items.pop(key), id=item.id)
+        if key in self._reported:
+            self._reported[item.id] = self._reported.pop(key)
+        at = self._order.index(key)
+        if previous_item_id == "root" or previous_item_id in self._items:
+            del self._order[at]
+            self._place(item.id, previous_item_id)
+        else:
+            self._order[at] = item.id
         return True
 
     def remove(self, item_id: str) -> bool:
+        self._early.pop(item_id, None)
         if self._items.pop(item_id, None) is None:
             return False
         self._order.remove(item_id)
         self._cuts.pop(item_id, None)
+        self._reply_of.pop(item_id, None)
+        _remember(self._deleted, item_id, None)
         return True
 
     def transcribe(self, item_id: str, content_index: int, transcript: str) -> bool:
-        """The words of an audio part are known."""
+        """The words of an audio part are known; the item may still be on its way."""
         item = self._items.get(item_id)
+        if item is None and item_id not in self._deleted:
+            early = self._early.get(item_id, {})
+            _remember(self._early, item_id, {**early, content_index: transcript})
         if not isinstance(item, Message):
             return False
         content = list(item.content)
@@ -66,15 +135,66 @@ class Conversation:
         self._items[item_id] = evolve(item, content=content)
         return True
 
-    def cut(self, item_id: str, heard_ms: int, received_ms: int) -> bool:
-        """Only ``heard_ms`` of the item were heard; the words behind them were never said."""
-        if item_id not in self._items:
-            return False
-        self._cuts[item_id] = (heard_ms, max(received_ms, heard_ms))
+    # -- tool calls ---------------------------------------------------------------------------------------------------
+
+    def called(self, event: ToolCalled) -> bool:
+        """The model made a call: it is in progress until its outcome is known."""
+        self._calls[event.call_id] = "in_progress"
+        call = FunctionCall(event.name, event.arguments, event.call_id, id=event.item_id)
+        if event.item_id is not None:
+            if event.item_id not in self._items:
+                self.add(call, None)
+        elif not any(isinstance(item, FunctionCall) and item.call_id == event.call_id for item in self._items.values()):
+            self._append(call)
         return True
 
-    def _heard(self, item: ConversationItem) -> ConversationItem:
-        cut = self._cuts.get(item.id or "")
+    def finished(self, event: ToolFinished) -> bool:
+        """The call has its outcome; one that nobody wants any more has no output."""
+        told = event.outcome != "cancelled" or bool(event.output)
+        self._calls[event.call_id] = "completed" if told else "incomplete"
+        if told:
+            self._append(FunctionCallOutput(event.call_id, event.output))
+        return True
+
+    def _append(self, item: ConversationItem) -> None:
+        """Add an item that the provider has not named yet."""
+        key = _own_key(item)
+        if key is not None and key not in self._items:
+            self._items[key] = item
+            self._order.append(key)
+
+    # -- what was heard -----------------------------------------------------------------------------------------------
+
+    def part_of(self, item_id: str, response_id: str | None) -> None:
+        """An item is part of a reply."""
+        self._reply_of[item_id] = response_id
+
+    def cut(self, item_id: str, heard_ms: int, received_ms: int) -> bool:
+        """Only ``heard_ms`` of the item were heard; the words behind them were never said."""
+        self._cuts[item_id] = (heard_ms, max(received_ms, heard_ms))
+        return item_id in self._items
+
+    def cut_rest(self, response_id: str | None, cut: Collection[str]) -> bool:
+        """Nothing was heard of the reply's items that are not among ``cut``: its words come before its sound."""
+        rest = [item for item, reply in self._reply_of.items() if reply == response_id and item not in cut]
+        return any([self.cut_unheard(item_id) for item_id in rest])
+
+    def cut_unheard(self, item_id: str) -> bool:
+        """Nothing of the item was heard, unless we know better."""
+        return item_id not in self._cuts and self.cut(item_id, 0, 1)
+
+    def generated(self, item_id: str, ms: float) -> None:
+        """More of a cut item's sound came, too late: its words are spread over all of it."""
+        if item_id in self._cuts:
+            heard, received = self._cuts[item_id]
+            self._cuts[item_id] = (heard, received + int(ms))
+
+    def _shown(self, key: str) -> ConversationItem:
+        item = self._items[key]
+        if isinstance(item, FunctionCall):
+            status = self._calls.get(item.call_id or "")
+            return item if status is None or status == item.status else evolve(item, status=status)
+        cut = self._cuts.get(key)
         if cut is None or not isinstance(item, Message):
             return item
         content = [
@@ -82,6 +202,21 @@ class Conversation:
             for part in item.content
         ]
         return evolve(item, content=content, status="incomplete")
+
+
+def _own_key(item: ConversationItem) -> str | None:
+    """The key under which an item stands that the provider has not named. No id holds a space."""
+    if isinstance(item, FunctionCallOutput):
+        return f"output of {item.call_id}"
+    return f"call {item.call_id}" if isinstance(item, FunctionCall) else None
+
+
+def _remember(memory: dict[str, V], key: str, value: V) -> None:
+    """Keep the newest only."""
+    memory.pop(key, None)
+    memory[key] = value
+    while len(memory) > _REMEMBERED:
+        del memory[next(iter(memory))]
 
 
 def heard_text(text: str, heard_ms: int, received_ms: int) -> str:
@@ -101,7 +236,10 @@ def heard_text(text: str, heard_ms: int, received_ms: int) -> str:
 
 def _merge(known: ConversationItem, item: ConversationItem) -> ConversationItem:
     """``item`` is the newer, but a transcript that came in between is not forgotten."""
-    if isinstance(known, FunctionCallOutput) or not isinstance(known, Message) or not isinstance(item, Message):
+    if isinstance(known, FunctionCall) and isinstance(item, FunctionCall):
+        # The wire may name a call before it is written; the words of it come later.
+        return evolve(item, arguments=item.arguments or known.arguments, call_id=item.call_id or known.call_id)
+    if not isinstance(known, Message) or not isinstance(item, Message):
         return item
     if len(item.content) < len(known.content):
         return evolve(item, content=known.content)

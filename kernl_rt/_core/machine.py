@@ -38,7 +38,7 @@ from typing import Any, Final
 
 from kernl_rt._core import inputs
 from kernl_rt._core.actions import Action
-from kernl_rt._core.rules import consent, farewell, history, human, reply, session, tools
+from kernl_rt._core.rules import consent, farewell, history, human, interruption, reply, session, tools
 from kernl_rt._core.state import Settings, State
 from kernl_rt.config import SessionConfig
 from kernl_rt.events import (
@@ -52,6 +52,7 @@ from kernl_rt.events import (
     AudioPlayed,
     DtmfPressed,
     InputTranscript,
+    InputTranscriptDelta,
     ItemCreated,
     ItemDeleted,
     ItemDone,
@@ -120,7 +121,7 @@ RULES: Final[dict[type, Rule]] = {
     TextDelta: reply.partial,
     OutputTranscriptDelta: reply.partial,
     ResponseDone: reply.done,
-    inputs.PlaybackCleared: reply.playback_cleared,
+    inputs.PlaybackCleared: interruption.playback_cleared,
     # tools
     ToolCalled: tools.called,
     ToolCancelled: tools.cancelled,
@@ -134,6 +135,7 @@ RULES: Final[dict[type, Rule]] = {
     ItemRetrieved: history.retrieved,
     ItemDeleted: history.deleted,
     ItemTruncated: history.truncated,
+    InputTranscriptDelta: history.words_of_the_human,
     InputTranscript: history.transcript,
     OutputTranscript: history.transcript,
 }

@@ -27,6 +27,8 @@ class _Stretch:
     start: int
     size: int
     open: bool = True
+    #: The sound itself, where it may have to be played again.
+    kept: bytearray | None = None
 
     @property
     def end(self) -> int:
@@ -55,6 +57,10 @@ class Playback:
         self._heard = 0
         # Without marks: the sound at position ``_anchor[1]`` began to play at time ``_anchor[0]``.
         self._anchor: tuple[float, int] = (0.0, 0)
+        #: What was paused: unheard stretches, and of each item the bytes heard and received before them.
+        self._paused: deque[_Stretch] = deque()
+        self._before: dict[tuple[str, int], int] = {}
+        self._standing = False
 
     @property
     def heard_ms(self) -> float:
@@ -65,9 +71,15 @@ class Playback:
         """Bytes that were sent and not heard."""
         return self._sent - self._heard
 
+    @property
+    def paused(self) -> int:
+        """Bytes that stand still."""
+        return sum(stretch.size for stretch in self._paused)
+
     def unheard(self, response_id: str | None) -> bool:
         """Whether sound of this response waits to be heard."""
-        return any(s.response_id == response_id and s.end > self._heard for s in self._stretches)
+        paused = any(s.response_id == response_id for s in self._paused)
+        return paused or any(s.response_id == response_id and s.end > self._heard for s in self._stretches)
 
     def heard_at(self) -> float | None:
         """Without marks: when all that was sent will have been heard. ``None`` where marks will tell, or all was."""
@@ -83,21 +95,35 @@ class Playback:
                 return stretch.item_id, self._heard_of(stretch.item_id, stretch.content_index)
         return None
 
-    def sent(self, response_id: str | None, item_id: str, content_index: int, size: int, now: float) -> None:
-        """``size`` bytes of an item go to the human."""
+    def sent(
+        self,
+        response_id: str | None,
+        item_id: str,
+        content_index: int,
+        size: int,
+        now: float,
+        kept: bytes | None = None,
+    ) -> None:
+        """``size`` bytes of an item go to the human; ``kept`` are those bytes, where a pause may need them."""
+        if self._standing:
+            self._paused.append(_Stretch(response_id, item_id, content_index, 0, size, kept=bytearray(kept or b"")))
+            return
         self.advance(now)
         if not self._marks and self._heard == self._sent:
             self._anchor = (now, self._sent)
         last = self._stretches[-1] if self._stretches else None
         if last is not None and last.item_id == item_id and last.content_index == content_index:
             last.size += size
+            if last.kept is not None and kept is not None:
+                last.kept += kept
         else:
-            self._stretches.append(_Stretch(response_id, item_id, content_index, self._sent, size))
+            sound = None if kept is None else bytearray(kept)
+            self._stretches.append(_Stretch(response_id, item_id, content_index, self._sent, size, kept=sound))
         self._sent += size
 
     def finish(self, response_id: str | None) -> None:
         """No more sound of this response will come."""
-        for stretch in self._stretches:
+        for stretch in (*self._stretches, *self._paused):
             if stretch.response_id == response_id:
                 stretch.open = False
         self._prune()
@@ -112,8 +138,11 @@ class Playback:
             since, start = self._anchor
             self._hear(start + self._format.size(max(now - since, 0.0) * 1000))
 
-    def clear(self, position_ms: float | None, now: float) -> list[Cut]:
-        """Cut the line where it was heard. Returns the items that lost something, or may have: in order."""
+    def clear(self, position_ms: float | None, now: float, *, keep: bool = False) -> list[Cut]:
+        """Cut the line where it was heard. Returns the items that lost something, or may have: in order.
+
+        With ``keep`` it is only a pause: :meth:`resume` plays the rest, :meth:`forget` gives it up.
+        """
         if position_ms is None:
             self.advance(now)
         else:
@@ -124,9 +153,42 @@ class Playback:
             if (stretch.end > self._heard or stretch.open) and key not in cuts:
                 heard, received = self._heard_of(*key), self._received_of(*key)
                 cuts[key] = Cut(stretch.response_id, *key, heard, received)
+        if keep:
+            self._pause()
+        else:
+            self.forget()
         self._stretches.clear()
         self._sent = self._heard
         return list(cuts.values())
+
+    def _pause(self) -> None:
+        self._standing = True
+        for stretch in self._stretches:
+            key = stretch.item_id, stretch.content_index
+            heard = max(min(self._heard, stretch.end) - stretch.start, 0)
+            self._before[key] = self._before.get(key, 0) + heard
+            rest = stretch.size - heard
+            if rest > 0 and stretch.kept is not None:
+                sound = stretch.kept[-rest:]
+                self._paused.append(_Stretch(stretch.response_id, *key, 0, rest, stretch.open, sound))
+
+    def resume(self, now: float) -> list[bytes]:
+        """Play on after a pause: the sound that was unheard, and what came since, goes to the human again."""
+        self._standing = False
+        paused, self._paused = self._paused, deque()
+        sounds = []
+        for stretch in paused:
+            sound = bytes(stretch.kept or b"")
+            self.sent(stretch.response_id, stretch.item_id, stretch.content_index, stretch.size, now, sound)
+            self._stretches[-1].open = stretch.open
+            sounds.append(sound)
+        return sounds
+
+    def forget(self) -> None:
+        """What was paused will not be played."""
+        self._standing = False
+        self._paused.clear()
+        self._before.clear()
 
     def _hear(self, position: int) -> None:
         self._heard = max(self._heard, min(position, self._sent))
@@ -141,7 +203,8 @@ class Playback:
 
     def _heard_of(self, item_id: str, content_index: int) -> int:
         heard = sum(max(min(self._heard, s.end) - s.start, 0) for s in self._of(item_id, content_index))
-        return int(self._format.ms(heard))
+        return int(self._format.ms(heard + self._before.get((item_id, content_index), 0)))
 
     def _received_of(self, item_id: str, content_index: int) -> int:
-        return int(self._format.ms(sum(s.size for s in self._of(item_id, content_index))))
+        received = sum(s.size for s in self._of(item_id, content_index))
+        return int(self._format.ms(received + self._before.get((item_id, content_index), 0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -22,8 +22,9 @@ from kernl_rt.exceptions import CommandError, CommandRejected
 
 if TYPE_CHECKING:
     from kernl_rt._core.rules.farewell import Farewell
+    from kernl_rt._core.rules.interruption import Pause
 
-__all__ = ["Settings", "State"]
+__all__ = ["Interruption", "Reason", "Settings", "State"]
 
 #: So many finished replies are remembered, to know their late events.
 _REMEMBERED = 64
@@ -38,6 +39,8 @@ class Settings:
     has_channel: bool = False
     #: The channel says what was heard; where not, the clock is asked.
     marks: bool = False
+    #: Seconds of silence after which what sounded like speech was none, and the reply plays on; ``None``: never.
+    recover_after: float | None = None
     tools: Mapping[str, ToolTraits] = field(factory=dict)
 
     @property
@@ -49,11 +52,14 @@ class Settings:
         return self.config.output_format or PCM16_24K
 
 
+Reason: TypeAlias = Literal["speech", "requested", "provider", "overflow"]
+
+
 @define
 class Interruption:
     """An interruption that waits for the channel to say what was heard."""
 
-    reason: Any
+    reason: Reason
     response_id: str | None
 
 
@@ -84,6 +90,7 @@ class State:
         self.asked_asides: dict[str, int] = {}
         self.interruption: Interruption | None = None
         self.farewell: Farewell | None = None
+        self.pause: Pause | None = None
         self.counts: Counter[str] = Counter()
         self.out: list[Action] = []
         self._ids = 0
@@ -119,7 +126,7 @@ class State:
         """Send the next request for a reply, if one may go out."""
         if not self.lifecycle.live:
             return
-        idle = not self.turn.speaking and self.playback.pending == 0
+        idle = not self.turn.speaking and self.playback.pending == 0 and self.pause is None
         create = self.arbiter.next(self.next_id("event"), now, idle=idle)
         if create is not None:
             lane = Lane.AUDIO if create.after_audio else Lane.COMMAND
@@ -134,6 +141,8 @@ class State:
     def deadline(self) -> float | None:
         """When time alone will change something."""
         times = [self.arbiter.deadline, self.tools.deadline]
+        if self.pause is not None:
+            times.append(self.pause.resume_at)
         if self.farewell is not None:
             times.append(self.farewell.give_up_at)
         if self.waiting:

@@ -53,6 +53,7 @@ class Runner:
     emitter: Emitter
     streams: Streams
     publish: Callable[[Driver], None]
+    recover_after: float | None
     driver: Driver | None = field(default=None, init=False)
     _connecting: anyio.CancelScope | None = field(default=None, init=False)
     _close_reason: str | None = field(default=None, init=False)
@@ -94,6 +95,7 @@ class Runner:
             has_channel=channel is not None,
             marks=channel is not None and channel.reports_playback,
             tools=traits_of(self.agent.tools),
+            recover_after=self.recover_after,
         )
         self.driver = driver = Driver(settings, self.emitter, self.streams, live=channel is None or channel.live)
         if channel is not None:

@@ -65,6 +65,7 @@ class RealtimeSession(Generic[T]):
         context: Context[T] | T | None = None,
         credential: Credential | None = None,
         connect_options: ConnectOptions | None = None,
+        recover_after: float | None = None,
     ) -> None:
         """
         Args:
@@ -73,6 +74,9 @@ class RealtimeSession(Generic[T]):
             channel: where the human's audio comes and goes; without one, feed :meth:`send_audio` and listen to
             ``audio``. transport: how to reach the model; the best WebSocket of the running backend where ``None``.
             context: the user's own object, or a :class:`~kernl_rt.Context` around it, for tools and instructions.
+            recover_after: seconds. What sounds like speech then only pauses the reply; if no words, and no new reply, come
+                within so long after it, it was noise, and the rest of the reply plays on. ``None``: speech always
+                interrupts. Needs a channel.
             credential: a short-lived key, used instead of the model's own.
 
         Raises:
@@ -94,6 +98,9 @@ class RealtimeSession(Generic[T]):
         self._transport = transport
         self._credential = credential
         self._options = connect_options or ConnectOptions()
+        if recover_after is not None and not recover_after > 0:
+            raise MisconfiguredError(f"recover_after={recover_after!r} must be more than 0 seconds, or None")
+        self._recover_after = recover_after
         bound: Context[Any] = Context.of(context).bind(self, agent)
         self._context: Context[T] = bound
         self._emitter = Emitter()
@@ -240,6 +247,7 @@ class RealtimeSession(Generic[T]):
             emitter=self._emitter,
             streams=self._streams,
             publish=self._publish,
+            recover_after=self._recover_after,
         )
         try:
             with bare():

@@ -102,6 +102,8 @@ from kernl_rt.events.session import (
     EventsDropped as EventsDropped,
     HistoryChanged as HistoryChanged,
     Interrupted as Interrupted,
+    PlaybackPaused as PlaybackPaused,
+    PlaybackResumed as PlaybackResumed,
     SessionEvent as SessionEvent,
     Status as Status,
     StatusChanged as StatusChanged,

@@ -18,6 +18,8 @@ __all__ = [
     "Interrupted",
     "SessionEvent",
     "Status",
+    "PlaybackPaused",
+    "PlaybackResumed",
     "StatusChanged",
     "ToolApprovalRequired",
     "ToolFinished",
@@ -54,6 +56,24 @@ class Interrupted(Event):
     item_id: str | None = None
     heard_ms: int = 0
     reason: Literal["speech", "requested", "provider", "overflow", "closed"] = "speech"
+
+
+@frozen
+class PlaybackPaused(Event):
+    """Something sounded like speech: the reply stands still until it is known what it was (``recover_after``)."""
+
+    kind: ClassVar[str] = "playback.paused"
+    topic: ClassVar[str | None] = "playback"
+    item_id: str | None = None
+    heard_ms: int = 0
+
+
+@frozen
+class PlaybackResumed(Event):
+    """It was no speech: the rest of the reply plays on."""
+
+    kind: ClassVar[str] = "playback.resumed"
+    topic: ClassVar[str | None] = "playback"
 
 
 @frozen
@@ -132,6 +152,8 @@ SessionEvent: TypeAlias = (
     | Interrupted
     | ToolFinished
     | ToolApprovalRequired
+    | PlaybackPaused
+    | PlaybackResumed
     | HistoryChanged
     | UsageUpdated
     | EventsDropped

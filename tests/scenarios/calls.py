@@ -69,6 +69,7 @@ def make_session(
     capabilities: Capabilities | None = None,
     acknowledge: bool = True,
     context: Any = None,
+    **options: Any,
 ) -> RealtimeSession[Any]:
     model = ScriptedModel(capabilities=capabilities, acknowledge=acknowledge)
     agent: RealtimeAgent[Any] = RealtimeAgent(
@@ -79,7 +80,7 @@ def make_session(
         toolkits=[Toolkit(id="tools", tools=tools)],
         config=config,
     )
-    return RealtimeSession(agent, channel=channel, context=context)
+    return RealtimeSession(agent, channel=channel, context=context, **options)
 
 
 @asynccontextmanager

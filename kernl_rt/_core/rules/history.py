@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from kernl_rt._core.rules import interruption
 from kernl_rt._core.state import State
 from kernl_rt.events import (
     InputTranscript,
+    InputTranscriptDelta,
     ItemCreated,
     ItemDeleted,
     ItemDone,
@@ -56,7 +58,14 @@ def truncated(state: State, event: ItemTruncated, now: float) -> None:
         state.settle(pending.command)
 
 
+def words_of_the_human(state: State, event: InputTranscriptDelta, now: float) -> None:
+    state.emit(event)
+    interruption.words_heard(state, event.text, now)
+
+
 def transcript(state: State, event: InputTranscript | OutputTranscript, now: float) -> None:
+    if isinstance(event, InputTranscript):
+        interruption.words_heard(state, event.text, now)
     changed = state.conversation.transcribe(event.item_id, event.content_index or 0, event.text)
     state.emit(event)
     if changed:

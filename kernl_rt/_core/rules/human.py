@@ -16,7 +16,9 @@ from kernl_rt._core.inputs import (
     ReplyRequested,
     TurnCommitted,
 )
-from kernl_rt._core.rules.reply import ASIDE, interrupt
+from kernl_rt._core.rules import interruption
+from kernl_rt._core.rules.interruption import interrupt
+from kernl_rt._core.rules.reply import ASIDE
 from kernl_rt._core.state import State
 from kernl_rt.config import ResponseConfig
 from kernl_rt.events import (
@@ -82,6 +84,7 @@ def dtmf(state: State, event: DtmfPressed, now: float) -> None:
 def speech_started(state: State, event: SpeechStarted, now: float) -> None:
     """The provider hears the human. Where it stops its reply by itself, only what is playing is left to us."""
     state.turn.speaking = True
+    interruption.noise_goes_on(state)
     state.emit(event)
     if state.turn.provider_interrupts:
         interrupt(state, "speech", now, cancel=False)
@@ -89,12 +92,14 @@ def speech_started(state: State, event: SpeechStarted, now: float) -> None:
 
 def speech_stopped(state: State, event: SpeechStopped, now: float) -> None:
     state.turn.speaking = False
+    interruption.noise_stopped(state, now)
     state.emit(event)
 
 
 def activity_started(state: State, event: ActivityStarted, now: float) -> None:
     """Our own side hears the human: nobody has told the provider, so the reply is cancelled there too."""
     state.turn.speaking = True
+    interruption.noise_goes_on(state)
     state.emit(event)
     if state.turn.manual or state.turn.provider_interrupts:
         interrupt(state, "speech", now, cancel=True)
@@ -102,6 +107,7 @@ def activity_started(state: State, event: ActivityStarted, now: float) -> None:
 
 def activity_ended(state: State, event: ActivityEnded, now: float) -> None:
     state.turn.speaking = False
+    interruption.noise_stopped(state, now)
     state.emit(event)
     if state.turn.manual and state.turn.uncommitted:
         _commit(state, None, reply=True, now=now)

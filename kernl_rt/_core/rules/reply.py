@@ -1,20 +1,15 @@
-"""The model's reply: what is played, reported and remembered of it, and how it is interrupted."""
+"""The model's reply: what is played, reported and remembered of it."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from kernl_rt._core.actions import ClearPlayback, Emit, FlushPlayback, Lane, Play
-from kernl_rt._core.inputs import PlaybackCleared
-from kernl_rt._core.rules import farewell, tools
-from kernl_rt._core.state import Interruption, State
+from kernl_rt._core.actions import Emit, FlushPlayback, Play
+from kernl_rt._core.rules import interruption, tools
+from kernl_rt._core.rules.interruption import interrupt
+from kernl_rt._core.state import State
 from kernl_rt.events import (
     AudioDelta,
     AudioDone,
-    Interrupted,
-    ItemTruncate,
     OutputTranscriptDelta,
-    ResponseCancel,
     ResponseCreated,
     ResponseDone,
     SessionError,
@@ -36,6 +31,7 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
         state.asides[response.id] = state.asked_asides.pop(aside)
         state.emit(event)
         return
+    interruption.confirm(state, now)
     state.arbiter.created(response.id)
     state.emit(event)
     if state.arbiter.cancel_next:
@@ -52,11 +48,12 @@ def audio(state: State, event: AudioDelta, now: float) -> None:
     out = state.out
     if response_id not in state.asides:
         size = len(event.audio)
-        state.playback.sent(response_id, event.item_id, event.content_index or 0, size, now)
-        if state.settings.has_channel:
+        kept = event.audio if state.settings.recover_after is not None else None
+        state.playback.sent(response_id, event.item_id, event.content_index or 0, size, now, kept)
+        if state.settings.has_channel and state.pause is None:
             out.append(Play(event.audio))
     out.append(Emit(event))
-    if state.playback.pending > PLAYBACK_LIMIT:
+    if state.playback.pending + state.playback.paused > PLAYBACK_LIMIT:
         _overflow(state, now)
 
 
@@ -68,7 +65,7 @@ def _overflow(state: State, now: float) -> None:
 
 def audio_done(state: State, event: AudioDone, now: float) -> None:
     late = event.response_id in state.fenced or event.response_id in state.finished
-    if state.settings.has_channel and not late and event.response_id not in state.asides:
+    if state.settings.has_channel and state.pause is None and not late and event.response_id not in state.asides:
         state.out.append(FlushPlayback())
     state.emit(event)
 
@@ -125,72 +122,3 @@ def _failure(event: ResponseDone) -> SessionError | None:
 
 def _rejection(failure: SessionError | None) -> CommandRejected | None:
     return None if failure is None else CommandRejected(failure.message, code=failure.code)
-
-
-# -- interruption -----------------------------------------------------------------------------------------------------
-
-
-def interrupt(
-    state: State,
-    reason: Literal["speech", "requested", "provider", "overflow"],
-    now: float,
-    *,
-    cancel: bool,
-) -> None:
-    """Stop the reply, here and (with ``cancel``) at the provider. Does nothing where nothing runs or plays.
-
-    From here on nothing of the reply is played or reported. What was heard of it is known when the channel has been
-    cleared, in the same tick: see :func:`playback_cleared`.
-    """
-    farewell.revoke(state)
-    running = state.arbiter.running
-    state.playback.advance(now)
-    if running is None and state.playback.pending == 0:
-        tools.interrupted(state, now)
-        if reason == "requested" and state.arbiter.state == "asked":
-            state.arbiter.cancel_next = True
-        return
-    if running is not None:
-        if running in state.fenced:
-            cancel = False
-        state.fenced.add(running)
-        if cancel and state.settings.capabilities.can_cancel:
-            state.send(ResponseCancel(running or None, event_id=state.next_id("event")), Lane.URGENT)
-    state.interruption = Interruption(reason, running)
-    if state.settings.has_channel:
-        state.out.append(ClearPlayback())
-    else:
-        _cut(state, None, now)
-
-
-def playback_cleared(state: State, input: PlaybackCleared, now: float) -> None:
-    _cut(state, input.position_ms, now)
-
-
-def _cut(state: State, position_ms: float | None, now: float) -> None:
-    """What was heard is known: tell the provider, correct the history, and say that the reply was interrupted."""
-    cuts = state.playback.clear(position_ms, now)
-    interruption, state.interruption = state.interruption, None
-    changed = False
-    for cut in cuts:
-        if cut.response_id is not None and cut.response_id not in state.finished:
-            state.fenced.add(cut.response_id)
-        if cut.heard_ms > 0 and state.settings.capabilities.can_truncate:
-            truncate = ItemTruncate(cut.item_id, cut.heard_ms, cut.content_index, event_id=state.next_id("event"))
-            state.send(truncate, Lane.URGENT)
-        changed |= state.conversation.cut(cut.item_id, cut.heard_ms, cut.received_ms)
-    if interruption is None:
-        return
-    first = cuts[0] if cuts else None
-    response_id = first.response_id if first is not None else interruption.response_id
-    state.emit(
-        Interrupted(
-            response_id or interruption.response_id,
-            first.item_id if first is not None else None,
-            first.heard_ms if first is not None else 0,
-            interruption.reason,
-        )
-    )
-    if changed:
-        state.history_changed()
-    tools.interrupted(state, now)

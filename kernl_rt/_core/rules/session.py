@@ -16,7 +16,7 @@ from kernl_rt._core.inputs import (
     Stopped,
     Tick,
 )
-from kernl_rt._core.rules import consent, farewell, tools
+from kernl_rt._core.rules import consent, farewell, interruption, tools
 from kernl_rt._core.state import State
 from kernl_rt.events import SessionCreated, SessionError, SessionUpdate, SessionUpdated
 from kernl_rt.exceptions import (
@@ -178,6 +178,7 @@ def tick(state: State, input: Tick, now: float) -> None:
             state.emit(SessionError(message, source="session"))
     state.playback.advance(now)
     consent.expire(state, now)
+    interruption.recover(state, now)
 
 
 def settle_down(state: State, now: float) -> None:
