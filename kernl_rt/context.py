@@ -55,6 +55,10 @@ class SessionHandle(Protocol):
 
     def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> object: ...
 
+    def update_agent(self, agent: RealtimeAgent[Any], /) -> object: ...
+
+    async def handoff(self, agent: RealtimeAgent[Any], /) -> None: ...
+
     def approve(self, call_id: str, *, always: bool = False) -> object: ...
 
     def reject(self, call_id: str, reason: str | None = None) -> object: ...
@@ -113,6 +117,12 @@ class _ThreadedSession:
 
     def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> object:
         return from_thread.run_sync(lambda: self._live().hang_up(after_playout=after_playout, timeout=timeout))
+
+    def update_agent(self, agent: RealtimeAgent[Any], /) -> object:
+        return from_thread.run_sync(lambda: self._live().update_agent(agent))
+
+    async def handoff(self, agent: RealtimeAgent[Any], /) -> None:
+        raise SessionStateError("a plain tool cannot await: make it an 'async def', or use update_agent(agent)")
 
     def approve(self, call_id: str, *, always: bool = False) -> object:
         return from_thread.run_sync(lambda: self._live().approve(call_id, always=always))
@@ -204,11 +214,13 @@ class Context(Generic[T_co]):
         bound._agent = agent
         return bound
 
-    def for_call(self, call_id: str, tool_name: str) -> ToolContext[T_co]:
-        """The context of one tool call, in the same session."""
+    def for_call(
+        self, call_id: str, tool_name: str, agent: RealtimeAgent[Any] | None = None
+    ) -> ToolContext[T_co]:
+        """The context of one tool call, in the same session, with the agent that made it."""
         call = ToolContext(self._context, call_id=call_id, tool_name=tool_name)
         call._session = self._session
-        call._agent = self._agent
+        call._agent = agent or self._agent
         return call
 
     def __repr__(self) -> str:

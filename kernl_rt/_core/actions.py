@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
+from kernl_rt.config import AudioFormat
 from kernl_rt.events import ClientEvent, ServerEvent, SessionEvent
 from kernl_rt.events.channel import ChannelEvent
 
@@ -23,6 +24,8 @@ __all__ = [
     "Send",
     "Settle",
     "StartTool",
+    "SwitchAgent",
+    "UseInputFormat",
 ]
 
 
@@ -63,9 +66,12 @@ class ClearPlayback:
 
 @frozen
 class StartTool:
+    """``agent`` is the number of the one whose tool it is."""
+
     call_id: str
     name: str
     arguments: str
+    agent: int = 0
 
 
 @frozen
@@ -75,6 +81,7 @@ class CheckApproval:
     call_id: str
     name: str
     arguments: str
+    agent: int = 0
 
 
 @frozen
@@ -99,6 +106,20 @@ class Settle:
 
 
 @frozen
+class SwitchAgent:
+    """The agent with this number speaks from now on."""
+
+    agent: int
+
+
+@frozen
+class UseInputFormat:
+    """The human's sound is in this format from now on."""
+
+    format: AudioFormat
+
+
+@frozen
 class Disconnect:
     """End the session: with ``error`` where something failed."""
 
@@ -107,4 +128,5 @@ class Disconnect:
 
 Action: TypeAlias = (
     Send | Play | FlushPlayback | ClearPlayback | StartTool | CheckApproval | CancelTool | Emit | Settle | Disconnect
+    | SwitchAgent | UseInputFormat
 )

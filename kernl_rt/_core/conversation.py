@@ -142,7 +142,10 @@ class Conversation:
         self._calls[event.call_id] = "in_progress"
         call = FunctionCall(event.name, event.arguments, event.call_id, id=event.item_id)
         if event.item_id is not None:
-            if event.item_id not in self._items:
+            known = self._items.get(event.item_id)
+            if isinstance(known, FunctionCall):
+                self._items[event.item_id] = evolve(known, arguments=event.arguments or known.arguments)
+            elif known is None:
                 self.add(call, None)
         elif not any(isinstance(item, FunctionCall) and item.call_id == event.call_id for item in self._items.values()):
             self._append(call)

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from kernl_rt.config import ResponseConfig
+from kernl_rt._core.configuration import Change
+from kernl_rt.config import ResponseConfig, SessionConfig
 from kernl_rt.events import ChannelEvent, ClientEvent, CustomEvent, ServerEvent, SessionError, ToolOutcome
 from kernl_rt.items import ConversationItem
 
@@ -20,6 +21,9 @@ __all__ = [
     "ApprovalGiven",
     "ApprovalRefused",
     "AudioSubmitted",
+    "ChangeFailed",
+    "ChangePrepared",
+    "ChangeSubmitted",
     "ChannelEnded",
     "ChannelFailed",
     "CloseRequested",
@@ -172,6 +176,29 @@ class HangUpRequested:
 
 
 @frozen
+class ChangeSubmitted:
+    """The configuration, or the agent, is to be another."""
+
+    change: Change
+
+
+@frozen
+class ChangePrepared:
+    """The instructions of an agent have come; ``config`` is all that it says."""
+
+    command: int
+    config: SessionConfig
+
+
+@frozen
+class ChangeFailed:
+    """The instructions of an agent could not be had, or what it says cannot be."""
+
+    command: int
+    error: Exception
+
+
+@frozen
 class MuteChanged:
     muted: bool
 
@@ -233,6 +260,9 @@ Input: TypeAlias = (
     | TurnCommitted
     | ReplyRequested
     | InterruptRequested
+    | ChangeSubmitted
+    | ChangePrepared
+    | ChangeFailed
     | MuteChanged
     | ActivityReported
     | EventSubmitted

@@ -55,6 +55,11 @@ class Outbox:
         """Whether a caller that hands over sound must be refused."""
         return self.audio_bytes >= HELD_BYTES
 
+    def use_format(self, format: AudioFormat) -> None:
+        """The sound that comes from now on is in another format."""
+        self._format = format
+        self._live_limit = format.size(LIVE_MS)
+
     def push(self, send: Send) -> None:
         event = send.event
         self._lanes[send.lane].append(event)

@@ -19,6 +19,8 @@ The machine is a set of ledgers (:class:`~kernl_rt._core.state.State`), each of 
 ``conversation``   what was said, as far as it was heard?
 ``toolcalls``      which calls run, which have an outcome, and what reply is owed?
 ``backlog``        which commands has the provider not answered yet?
+``changes``        what configuration and which agent hold, and what waits for the provider's yes?
+``seeding``        which items of an earlier conversation has the provider taken?
 =================  =====================================================================================================
 
 A reply's life: a wish (a message, a commit, a group of tool results) → the arbiter asks → ``response.created`` → sound
@@ -38,7 +40,7 @@ from typing import Any, Final
 
 from kernl_rt._core import inputs
 from kernl_rt._core.actions import Action
-from kernl_rt._core.rules import consent, farewell, history, human, interruption, reply, session, tools
+from kernl_rt._core.rules import changes, consent, farewell, history, human, interruption, reply, session, tools
 from kernl_rt._core.state import Settings, State
 from kernl_rt.config import SessionConfig
 from kernl_rt.events import (
@@ -58,6 +60,7 @@ from kernl_rt.events import (
     ItemDone,
     ItemRetrieved,
     ItemTruncated,
+    OutputItemAdded,
     OutputTranscript,
     OutputTranscriptDelta,
     ResponseCreated,
@@ -111,6 +114,9 @@ RULES: Final[dict[type, Rule]] = {
     inputs.ReplyRequested: human.reply_requested,
     inputs.InterruptRequested: human.interrupt_requested,
     inputs.HangUpRequested: farewell.requested,
+    inputs.ChangeSubmitted: changes.submitted,
+    inputs.ChangePrepared: changes.prepared,
+    inputs.ChangeFailed: changes.failed,
     inputs.MuteChanged: human.mute_changed,
     inputs.ActivityReported: human.activity_reported,
     inputs.EventSubmitted: human.event_submitted,
@@ -135,6 +141,7 @@ RULES: Final[dict[type, Rule]] = {
     ItemRetrieved: history.retrieved,
     ItemDeleted: history.deleted,
     ItemTruncated: history.truncated,
+    OutputItemAdded: history.part_of_reply,
     InputTranscriptDelta: history.words_of_the_human,
     InputTranscript: history.transcript,
     OutputTranscript: history.transcript,
@@ -200,4 +207,4 @@ class SessionMachine:
     @property
     def full(self) -> bool:
         """No more commands are taken until the provider answers some."""
-        return self.state.backlog.full
+        return self.state.backlog.full or self.state.changes.full

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import define, field, frozen
@@ -11,14 +11,26 @@ from attrs import define, field, frozen
 from kernl_rt._core.actions import Action, Emit, Lane, Send, Settle
 from kernl_rt._core.arbiter import Arbiter, Wish
 from kernl_rt._core.backlog import Backlog
-from kernl_rt._core.conversation import Conversation
+from kernl_rt._core.configuration import AgentTraits, Changes
+from kernl_rt._core.conversation import Conversation, HistoryDelta
 from kernl_rt._core.lifecycle import Lifecycle
 from kernl_rt._core.playback import Playback
+from kernl_rt._core.seeding import Seeding
 from kernl_rt._core.toolcalls import ToolLedger, ToolTraits
 from kernl_rt._core.turn import Turn
 from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, SessionConfig
-from kernl_rt.events import ClientEvent, HistoryChanged, ResponseCreate, SessionError, StatusChanged, Usage
+from kernl_rt.events import (
+    ClientEvent,
+    HistoryChanged,
+    ResponseCreate,
+    SessionError,
+    StatusChanged,
+    ToolCalled,
+    ToolFinished,
+    Usage,
+)
 from kernl_rt.exceptions import CommandError, CommandRejected
+from kernl_rt.items import ConversationItem
 
 if TYPE_CHECKING:
     from kernl_rt._core.rules.farewell import Farewell
@@ -42,6 +54,10 @@ class Settings:
     #: Seconds of silence after which what sounded like speech was none, and the reply plays on; ``None``: never.
     recover_after: float | None = None
     tools: Mapping[str, ToolTraits] = field(factory=dict)
+    #: The agent's id.
+    agent: str = ""
+    #: The conversation that the session begins with.
+    history: Sequence[ConversationItem] = ()
 
     @property
     def input_format(self) -> AudioFormat:
@@ -74,8 +90,8 @@ class State:
         self.playback = Playback(settings.output_format, marks=settings.marks)
         self.conversation = Conversation()
         self.tools = ToolLedger()
-        #: The tools in force, by name.
-        self.toolbox: Mapping[str, ToolTraits] = settings.tools
+        self.changes = Changes(AgentTraits(0, settings.agent, settings.tools))
+        self.seeding = Seeding()
         self.backlog = Backlog()
         self.session_id: str | None = None
         self.provider_expired: str | None = None
@@ -101,11 +117,22 @@ class State:
         self._ids += 1
         return f"{prefix}_{self._ids}"
 
+    def reserve_ids(self, highest: int) -> None:
+        """Ids up to this number are taken."""
+        self._ids = max(self._ids, highest)
+
     def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND) -> None:
         self.out.append(Send(event, lane))
 
     def emit(self, event: Any) -> None:
         self.out.append(Emit(event))
+        # The history holds every call with its outcome, also where the provider has no items for them.
+        if isinstance(event, ToolCalled):
+            self.conversation.called(event)
+            self.history_changed()
+        elif isinstance(event, ToolFinished):
+            self.conversation.finished(event)
+            self.history_changed()
 
     def settle(self, command: int | None, error: Exception | None = None, result: Any = None) -> None:
         if command is not None:
@@ -120,7 +147,11 @@ class State:
             self.emit(StatusChanged(status, previous, self.lifecycle.reason))
 
     def history_changed(self) -> None:
-        self.emit(HistoryChanged(self.conversation.snapshot()))
+        """Say what became of the history, if anything did."""
+        delta = self.conversation.delta()
+        if delta != HistoryDelta():
+            items = self.conversation.snapshot()
+            self.emit(HistoryChanged(items, added=delta.added, updated=delta.updated, removed=delta.removed))
 
     def ask_for_replies(self, now: float) -> None:
         """Send the next request for a reply, if one may go out."""
@@ -140,7 +171,7 @@ class State:
     @property
     def deadline(self) -> float | None:
         """When time alone will change something."""
-        times = [self.arbiter.deadline, self.tools.deadline]
+        times = [self.arbiter.deadline, self.tools.deadline, self.changes.deadline]
         if self.pause is not None:
             times.append(self.pause.resume_at)
         if self.farewell is not None:
@@ -169,6 +200,8 @@ class State:
         self.asides.clear()
         for command in self.tools.drain_asks():
             self.settle(command, error)
+        for change in self.changes.drain():
+            self.settle(change.command, error)
 
     def refuse(self, event: SessionError, wishes: tuple[Wish, ...]) -> None:
         """The provider refused a request for a reply. Who asked is told; where nobody waits, everybody is."""

@@ -52,6 +52,8 @@ class ToolTraits:
     #: ``"predicate"``: a function of the user's decides for each call.
     approval: Literal["none", "always", "predicate"] = "none"
     approval_timeout: float = 60.0
+    #: The number of the agent whose tool it is.
+    agent: int = 0
 
     @property
     def waits_to_be_heard(self) -> bool:

@@ -68,6 +68,7 @@ class Driver:
         #: Set by the session while a channel is open; answers with the position heard.
         self.clear_channel: Callable[[], float] | None = None
         self.cancel_tool: Callable[[str], None] = lambda call_id: None
+        self.switch_agent: Callable[[int], None] = lambda number: None
         self._commands: dict[int, Command[Any]] = {}
         self._number = 0
         self._queue: deque[inputs.Input] = deque()
@@ -163,6 +164,12 @@ class Driver:
         code = getattr(action.error, "code", None)
         self.feed(inputs.ErrorNoticed(SessionError(message, code=code, source="provider", cause=action.error)))
 
+    def _switch_agent(self, action: actions.SwitchAgent) -> None:
+        self.switch_agent(action.agent)
+
+    def _use_input_format(self, action: actions.UseInputFormat) -> None:
+        self.outbox.use_format(action.format)
+
     def _disconnect(self, action: actions.Disconnect) -> None:
         self.stop(action.error)
 
@@ -202,5 +209,7 @@ _ROUTES: dict[type, Callable[[Driver, Any], None]] = {
     actions.CheckApproval: Driver._start_tool,
     actions.CancelTool: Driver._cancel_tool,
     actions.Settle: Driver._settle,
+    actions.SwitchAgent: Driver._switch_agent,
+    actions.UseInputFormat: Driver._use_input_format,
     actions.Disconnect: Driver._disconnect,
 }

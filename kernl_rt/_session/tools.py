@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import anyio
@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from kernl_rt._core import actions, inputs
 from kernl_rt._core.toolcalls import ToolTraits
 from kernl_rt._session.driver import Driver
+from kernl_rt.agent import RealtimeAgent
 from kernl_rt.context import Context
 from kernl_rt.events import ToolOutcome
 from kernl_rt.tool import Tool, approval_needed, error_text
@@ -21,24 +22,27 @@ __all__ = ["ToolRunner", "traits_of"]
 logger = logging.getLogger("kernl_rt")
 
 
-def traits_of(tools: Mapping[str, Tool[Any]]) -> dict[str, ToolTraits]:
-    """What the machine needs to know of the tools."""
-    return {name: _traits(tool) for name, tool in tools.items()}
+def traits_of(tools: Mapping[str, Tool[Any]], agent: int = 0) -> dict[str, ToolTraits]:
+    """What the machine needs to know of the tools of an agent, which has this number in the session."""
+    return {name: _traits(tool, agent) for name, tool in tools.items()}
 
 
-def _traits(tool: Tool[Any]) -> ToolTraits:
+def _traits(tool: Tool[Any], agent: int) -> ToolTraits:
     approval: Literal["none", "always", "predicate"] = "predicate"
     if isinstance(tool.needs_approval, bool):
         approval = "always" if tool.needs_approval else "none"
-    return ToolTraits(tool.on_interrupt, tool.on_done, tool.commit, tool.terminal, approval, tool.approval_timeout)
+    return ToolTraits(
+        tool.on_interrupt, tool.on_done, tool.commit, tool.terminal, approval, tool.approval_timeout, agent
+    )
 
 
 class ToolRunner:
     """Takes calls from the driver, runs each as a task, and feeds its one outcome."""
 
-    def __init__(self, driver: Driver, tools: Mapping[str, Tool[Any]], context: Context[Any]) -> None:
+    def __init__(self, driver: Driver, agents: Sequence[RealtimeAgent[Any]], context: Context[Any]) -> None:
         self._driver = driver
-        self._tools = tools
+        #: By number: whoever made a call, its tool is the one that runs, also after another agent has taken over.
+        self._agents = agents
         self._context = context
         self._scopes: dict[str, anyio.CancelScope] = {}
         driver.cancel_tool = self.cancel
@@ -70,8 +74,9 @@ class ToolRunner:
 
     async def _run(self, call: Any) -> None:
         """One call, from its arguments to its one outcome. What the tool raises goes to the model."""
-        tool = self._tools[call.name]
-        context = self._context.for_call(call.call_id, call.name)
+        agent = self._agents[call.agent]
+        tool = agent.tools[call.name]
+        context = self._context.for_call(call.call_id, call.name, agent)
         start = anyio.current_time()
         outcome: ToolOutcome = "cancelled"
         output = "The call was cancelled."
@@ -92,8 +97,9 @@ class ToolRunner:
 
     async def _check(self, call: Any) -> None:
         """Ask the user's predicate. One that raises, or never answers, says yes: a human decides."""
-        tool = self._tools[call.name]
-        context = self._context.for_call(call.call_id, call.name)
+        agent = self._agents[call.agent]
+        tool = agent.tools[call.name]
+        context = self._context.for_call(call.call_id, call.name, agent)
         error: Exception | None = None
         needed = True
         try:

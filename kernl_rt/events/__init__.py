@@ -98,6 +98,7 @@ from kernl_rt.events.server import (
     Usage as Usage,
 )
 from kernl_rt.events.session import (
+    AgentChanged as AgentChanged,
     CustomEvent as CustomEvent,
     EventsDropped as EventsDropped,
     HistoryChanged as HistoryChanged,

@@ -12,6 +12,7 @@ from kernl_rt.events.server import Usage
 from kernl_rt.items import NOTHING, ConversationItem
 
 __all__ = [
+    "AgentChanged",
     "CustomEvent",
     "EventsDropped",
     "HistoryChanged",
@@ -104,11 +105,32 @@ class ToolApprovalRequired(Event):
 
 @frozen
 class HistoryChanged(Event):
-    """The conversation changed; ``items`` is the whole of it now, in order."""
+    """The conversation changed; ``items`` is the whole of it now, in order.
+
+    ``added``, ``updated`` and ``removed`` are the items that are new, that have changed (more words, another status,
+    less heard), and that are gone.
+    """
 
     kind: ClassVar[str] = "history"
     topic: ClassVar[str | None] = "history"
     items: Sequence[ConversationItem] = field(repr=lambda items: f"<{len(items)} items>")
+    added: Sequence[ConversationItem] = field(default=(), kw_only=True)
+    updated: Sequence[ConversationItem] = field(default=(), kw_only=True)
+    removed: Sequence[ConversationItem] = field(default=(), kw_only=True)
+
+
+@frozen
+class AgentChanged(Event):
+    """Another agent speaks, since the provider has accepted its configuration. The attributes are agents' ids.
+
+    ``handoff``: the agent before did it, by a tool; else the program, by ``session.update_agent``.
+    """
+
+    kind: ClassVar[str] = "agent.changed"
+    topic: ClassVar[str | None] = "agent"
+    from_agent: str
+    to_agent: str
+    handoff: bool = False
 
 
 @frozen
@@ -155,6 +177,7 @@ SessionEvent: TypeAlias = (
     | PlaybackPaused
     | PlaybackResumed
     | HistoryChanged
+    | AgentChanged
     | UsageUpdated
     | EventsDropped
     | CustomEvent

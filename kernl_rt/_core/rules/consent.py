@@ -22,7 +22,7 @@ def ask(state: State, call: Call, now: float) -> None:
     if call.traits.approval == "none" or call.name in state.tools.approved:
         call.move("approved")
     elif call.traits.approval == "predicate":
-        state.out.append(CheckApproval(call.call_id, call.name, call.arguments))
+        state.out.append(CheckApproval(call.call_id, call.name, call.arguments, call.traits.agent))
     else:
         _require(state, call, now)
 

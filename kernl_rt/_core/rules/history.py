@@ -12,6 +12,7 @@ from kernl_rt.events import (
     ItemDone,
     ItemRetrieved,
     ItemTruncated,
+    OutputItemAdded,
     OutputTranscript,
 )
 
@@ -20,6 +21,7 @@ def created(state: State, event: ItemCreated, now: float) -> None:
     """An item arrived: it acknowledges the command that made it."""
     pending = state.backlog.acknowledge(f"item:{event.item.id}")
     changed = state.conversation.add(event.item, event.previous_item_id)
+    state.seeding.acknowledge(event.item.id)
     state.emit(event)
     if pending is not None:
         state.settle(pending.command, result=event.item)
@@ -28,7 +30,7 @@ def created(state: State, event: ItemCreated, now: float) -> None:
 
 
 def done(state: State, event: ItemDone, now: float) -> None:
-    changed = state.conversation.add(event.item, None)
+    changed = state.conversation.add(event.item, None, late=True)
     state.emit(event)
     if changed:
         state.history_changed()
@@ -63,7 +65,18 @@ def words_of_the_human(state: State, event: InputTranscriptDelta, now: float) ->
     interruption.words_heard(state, event.text, now)
 
 
+def part_of_reply(state: State, event: OutputItemAdded, now: float) -> None:
+    """An item of a reply begins; of one that was interrupted, nobody will hear it."""
+    if event.item.id is not None:
+        state.conversation.part_of(event.item.id, event.response_id)
+        if event.response_id in state.fenced:
+            state.conversation.cut_unheard(event.item.id)
+    state.emit(event)
+
+
 def transcript(state: State, event: InputTranscript | OutputTranscript, now: float) -> None:
+    if isinstance(event, OutputTranscript) and event.response_id in state.fenced:
+        state.conversation.cut_unheard(event.item_id)
     if isinstance(event, InputTranscript):
         interruption.words_heard(state, event.text, now)
     changed = state.conversation.transcribe(event.item_id, event.content_index or 0, event.text)

@@ -6,9 +6,11 @@ from attrs import evolve
 
 from kernl_rt._core.actions import Lane, Send
 from kernl_rt._core.arbiter import Wish
+from kernl_rt._core.configuration import Change
 from kernl_rt._core.inputs import (
     ActivityReported,
     AudioSubmitted,
+    ChangeSubmitted,
     EventSubmitted,
     InterruptRequested,
     ItemSubmitted,
@@ -16,7 +18,7 @@ from kernl_rt._core.inputs import (
     ReplyRequested,
     TurnCommitted,
 )
-from kernl_rt._core.rules import interruption
+from kernl_rt._core.rules import changes, interruption
 from kernl_rt._core.rules.interruption import interrupt
 from kernl_rt._core.rules.reply import ASIDE
 from kernl_rt._core.state import State
@@ -41,7 +43,6 @@ from kernl_rt.events import (
     ItemTruncated,
     ResponseCreate,
     SessionUpdate,
-    SessionUpdated,
     SpeechStarted,
     SpeechStopped,
 )
@@ -193,7 +194,6 @@ _ANSWERS = {
     ItemRetrieve: ItemRetrieved.kind,
     AudioInputClear: AudioInputCleared.kind,
     AudioInputCommit: AudioInputCommitted.kind,
-    SessionUpdate: SessionUpdated.kind,
 }
 
 
@@ -202,6 +202,10 @@ def event_submitted(state: State, input: EventSubmitted, now: float) -> None:
     event = input.event
     if isinstance(event, ResponseCreate):
         reply_requested(state, ReplyRequested(input.command, event.config), now)
+        return
+    if isinstance(event, SessionUpdate):
+        change = Change(input.command, event.config, raw=True, event_id=event.event_id)
+        changes.submitted(state, ChangeSubmitted(change), now)
         return
     event = event if event.event_id else evolve(event, event_id=state.next_id("event"))
     assert event.event_id is not None

@@ -100,6 +100,8 @@ def _cut(state: State, cuts: list[Cut], now: float) -> None:
             state.send(truncate, Lane.URGENT)
         changed |= state.conversation.cut(cut.item_id, cut.heard_ms, cut.received_ms)
     if interruption is not None:
+        if interruption.response_id is not None:
+            changed |= state.conversation.cut_rest(interruption.response_id, {cut.item_id for cut in cuts})
         _say(state, cuts, interruption)
         if changed:
             state.history_changed()

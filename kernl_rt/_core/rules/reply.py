@@ -42,8 +42,10 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
 def audio(state: State, event: AudioDelta, now: float) -> None:
     """Sound: to the channel first, then to the listeners; of an interrupted or finished reply, to nobody."""
     response_id = event.response_id
+    state.changes.spoken = True
     if response_id in state.fenced or response_id in state.finished:
         state.counts["late_audio"] += 1
+        state.conversation.generated(event.item_id, state.settings.output_format.ms(len(event.audio)))
         return
     out = state.out
     if response_id not in state.asides:

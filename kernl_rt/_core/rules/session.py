@@ -16,7 +16,7 @@ from kernl_rt._core.inputs import (
     Stopped,
     Tick,
 )
-from kernl_rt._core.rules import consent, farewell, interruption, tools
+from kernl_rt._core.rules import changes, consent, farewell, interruption, seeds, tools
 from kernl_rt._core.state import State
 from kernl_rt.events import SessionCreated, SessionError, SessionUpdate, SessionUpdated
 from kernl_rt.exceptions import (
@@ -62,6 +62,7 @@ def created(state: State, event: SessionCreated, now: float) -> None:
     if state.lifecycle.status == "connecting" and not state.settings.capabilities.confirms_configuration:
         state.backlog.acknowledge(SessionUpdated.kind)
         state.move("configured")
+        seeds.sow(state)
 
 
 def updated(state: State, event: SessionUpdated, now: float) -> None:
@@ -69,12 +70,16 @@ def updated(state: State, event: SessionUpdated, now: float) -> None:
     detection = event.session.config.turn_detection
     if detection is not None:
         state.turn.detection = detection
+    state.changes.describe(event.session.config)
     pending = state.backlog.acknowledge(SessionUpdated.kind)
     state.emit(event)
     if pending is not None:
         state.settle(pending.command)
     if state.lifecycle.status == "connecting":
         state.move("configured")
+        seeds.sow(state)
+    elif pending is None:
+        changes.confirmed(state, now)
 
 
 def error(state: State, event: SessionError, now: float) -> None:
@@ -97,6 +102,8 @@ def _attribute(state: State, event: SessionError, now: float) -> bool:
     blamed = event.client_event_id
     if blamed is not None and blamed in state.asked_asides:
         state.settle(state.asked_asides.pop(blamed), CommandRejected(event.message, code=event.code))
+        return True
+    if changes.refused(state, event, now) or seeds.refused(state, event):
         return True
     pending = state.backlog.reject(blamed) if blamed is not None else None
     if pending is not None:
@@ -178,6 +185,7 @@ def tick(state: State, input: Tick, now: float) -> None:
             state.emit(SessionError(message, source="session"))
     state.playback.advance(now)
     consent.expire(state, now)
+    changes.expire(state, now)
     interruption.recover(state, now)
 
 

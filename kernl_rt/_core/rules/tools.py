@@ -22,7 +22,7 @@ LOOPING = "This call was repeated too often in a short time and was refused. Do 
 def called(state: State, event: ToolCalled, now: float) -> None:
     """A call is complete. The same id again is a duplicate of the wire and changes nothing."""
     response_id = event.response_id or state.arbiter.running
-    traits = state.toolbox.get(event.name)
+    traits = state.changes.toolbox(response_id).get(event.name)
     call = state.tools.begin(event.call_id, event.name, event.arguments, response_id, traits or ToolTraits())
     if call is None:
         state.counts["duplicate_calls"] += 1
@@ -48,7 +48,7 @@ def advance(state: State, now: float) -> None:
             call.move("heard")
             consent.ask(state, call, now)
     for call in state.tools.startable():
-        state.out.append(StartTool(call.call_id, call.name, call.arguments))
+        state.out.append(StartTool(call.call_id, call.name, call.arguments, call.traits.agent))
 
 
 def _heard(state: State, call: Call) -> bool:

@@ -95,6 +95,12 @@ class Ear:
         self.size -= len(piece)
         return piece
 
+    def take_all(self) -> bytes:
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        self.size = 0
+        return whole
+
     def drop_newest(self, size: int) -> None:
         """The last ``size`` bytes were cleared; as many of them as are still here go."""
         while size > 0 and self._pieces:

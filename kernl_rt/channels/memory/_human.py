@@ -15,6 +15,10 @@ _FRAME_MS = 20.0
 _KEYS = frozenset("0123456789*#ABCD")
 
 
+#: Sound is heard in pieces of at least so many milliseconds, but for the last.
+_STEP_MS = 20.0
+
+
 class MemoryHuman:
     """The far end of a :class:`MemoryChannel`: speaks, listens, presses keys, hangs up. Made by the channel.
 
@@ -114,11 +118,19 @@ class MemoryHuman:
         await self.wait_open()
         await checkpoint()
         while True:
-            try:
-                return self.hear_nowait()
-            except anyio.WouldBlock:
-                call = self._line.for_human()
-                await call.speaker.wait(call.speaker.playout.mark_at)
+            call = self._line.for_human()
+            self._line.advance(call)
+            playout, ear = call.speaker.playout, self._line.ear
+            if call.is_over and not ear:
+                raise anyio.EndOfStream
+            # While sound plays, let a step of it gather: a clock that is asked at once gives single samples.
+            missing = playout.audio_format.size(_STEP_MS) - ear.size
+            plays = playout.mark_at is not None
+            if not call.is_over and (not ear or (plays and missing > 0)):
+                due = playout.time_of(min(playout.heard + missing, playout.sent)) if plays else None
+                await call.speaker.wait(due)
+                continue
+            return ear.take_all() if self._line.playback == "realtime" else ear.take()
 
     def hear_nowait(self) -> bytes:
         """As :meth:`hear`.
