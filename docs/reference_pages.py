@@ -38,7 +38,7 @@ GROUPS: dict[str, list[str]] = {
         "kernl_rt.channels.twilio",
         "kernl_rt.channels.browser",
     ],
-    "Transports": ["kernl_rt.transport"],
+    "Transports": ["kernl_rt.transports"],
     "Testing": ["kernl_rt.testing", "kernl_rt.simulator"],
 }
 

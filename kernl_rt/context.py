@@ -6,7 +6,7 @@ session: binding makes a copy, so one object may serve many sessions at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
@@ -57,7 +57,9 @@ class SessionHandle(Protocol):
 
     def update_agent(self, agent: RealtimeAgent[Any], /) -> object: ...
 
-    async def handoff(self, agent: RealtimeAgent[Any], /) -> None: ...
+    async def handoff(
+        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
+    ) -> RealtimeAgent[Any]: ...
 
     def approve(self, call_id: str, *, always: bool = False) -> object: ...
 
@@ -121,7 +123,9 @@ class _ThreadedSession:
     def update_agent(self, agent: RealtimeAgent[Any], /) -> object:
         return from_thread.run_sync(lambda: self._live().update_agent(agent))
 
-    async def handoff(self, agent: RealtimeAgent[Any], /) -> None:
+    async def handoff(
+        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
+    ) -> RealtimeAgent[Any]:
         raise SessionStateError("a plain tool cannot await: make it an 'async def', or use update_agent(agent)")
 
     def approve(self, call_id: str, *, always: bool = False) -> object:
@@ -214,9 +218,7 @@ class Context(Generic[T_co]):
         bound._agent = agent
         return bound
 
-    def for_call(
-        self, call_id: str, tool_name: str, agent: RealtimeAgent[Any] | None = None
-    ) -> ToolContext[T_co]:
+    def for_call(self, call_id: str, tool_name: str, agent: RealtimeAgent[Any] | None = None) -> ToolContext[T_co]:
         """The context of one tool call, in the same session, with the agent that made it."""
         call = ToolContext(self._context, call_id=call_id, tool_name=tool_name)
         call._session = self._session

@@ -127,6 +127,16 @@ class Disconnect:
 
 
 Action: TypeAlias = (
-    Send | Play | FlushPlayback | ClearPlayback | StartTool | CheckApproval | CancelTool | Emit | Settle | Disconnect
-    | SwitchAgent | UseInputFormat
+    Send
+    | Play
+    | FlushPlayback
+    | ClearPlayback
+    | StartTool
+    | CheckApproval
+    | CancelTool
+    | Emit
+    | Settle
+    | Disconnect
+    | SwitchAgent
+    | UseInputFormat
 )

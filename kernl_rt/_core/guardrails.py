@@ -66,6 +66,7 @@ class _Watch:
     version: int = 0
     final: int = 0
     over: bool = False
+    abandoned: bool = False
     tripped: bool = False
 
     def write(self, part: Part, text: str) -> None:
@@ -126,6 +127,11 @@ class Guardrails:
         watch.over, watch.final = True, watch.version
         return self._due(key, watch)
 
+    def abandon(self, key: str) -> None:
+        """The reply was interrupted: what was not said of it need not be checked."""
+        if key in self._watches:
+            self._watches[key].abandoned = True
+
     # -- what the guardrails say --------------------------------------------------------------------------------------
 
     def returned(self, check_id: str) -> Check | None:
@@ -143,9 +149,11 @@ class Guardrails:
 
     def trip(self, key: str) -> bool:
         """The reply must not be said. Returns whether that is news."""
-        watch = self._watch(key)
-        news, watch.tripped = not watch.tripped, True
-        return news
+        watch = self._watches.get(key)
+        if watch is None or watch.tripped:
+            return False
+        watch.tripped = True
+        return True
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
@@ -190,7 +198,7 @@ class Guardrails:
         return next(each for each in self._watches[check.key].progress if each.settings is check.settings)
 
     def _due(self, key: str, watch: _Watch) -> list[Check]:
-        if watch.tripped or not watch.size:
+        if watch.tripped or watch.abandoned or not watch.size:
             return []
         due = []
         for progress in watch.progress:

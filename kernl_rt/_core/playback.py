@@ -18,6 +18,9 @@ from kernl_rt.config import AudioFormat
 
 __all__ = ["Cut", "Playback"]
 
+#: A time that is a whole sample but for the rounding of floats counts as that sample.
+_ROUNDING_MS = 0.01
+
 
 @define
 class _Stretch:
@@ -130,13 +133,13 @@ class Playback:
 
     def mark(self, position_ms: float) -> None:
         """The channel has played up to ``position_ms``."""
-        self._hear(self._format.size(max(position_ms, 0.0) + 0.001))
+        self._hear(self._format.size(max(position_ms, 0.0) + _ROUNDING_MS))
 
     def advance(self, now: float) -> None:
         """Without marks: what the clock says must have been heard by ``now``."""
         if not self._marks:
             since, start = self._anchor
-            self._hear(start + self._format.size(max(now - since, 0.0) * 1000))
+            self._hear(start + self._format.size(max(now - since, 0.0) * 1000 + _ROUNDING_MS))
 
     def clear(self, position_ms: float | None, now: float, *, keep: bool = False) -> list[Cut]:
         """Cut the line where it was heard. Returns the items that lost something, or may have: in order.

@@ -198,6 +198,10 @@ class State:
             self.settle(command, error)
         self.asked_asides.clear()
         self.asides.clear()
+        if self.farewell is not None:
+            for command in self.farewell.commands:  # the session ends, as they asked, if not as they meant
+                self.settle(command, result=True)
+            self.farewell = None
         for command in self.tools.drain_asks():
             self.settle(command, error)
         for change in self.changes.drain():

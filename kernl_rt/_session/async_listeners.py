@@ -17,9 +17,9 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define
 
-from kernl_rt._emitter import Listener
+from kernl_rt._emitter import EVERYTHING, Listener
 from kernl_rt._session.stream import BUFFER, EventStream, Streams
-from kernl_rt.events import SessionError
+from kernl_rt.events import EventsDropped, SessionError
 from kernl_rt.exceptions import SlowConsumer
 
 __all__ = ["AsyncListeners"]
@@ -86,6 +86,8 @@ class AsyncListeners:
     async def _serve(self, registration: _Registration) -> None:
         try:
             async for event in registration.stream:
+                if type(event) is EventsDropped and registration.topic not in (EventsDropped.topic, EVERYTHING):
+                    continue
                 if registration.once:
                     self.remove(registration.topic, registration.listener)
                 await self._call(registration.listener, event)

@@ -22,7 +22,7 @@ from kernl_rt._core.machine import SessionMachine, Settings
 from kernl_rt._emitter import Emitter, Listener
 from kernl_rt._session.command import Command
 from kernl_rt._session.stream import Streams, topics_of
-from kernl_rt.events import SessionError
+from kernl_rt.events import Interrupted, SessionError
 from kernl_rt.exceptions import CommandError, SessionStateError
 
 __all__ = ["Driver", "Gate"]
@@ -184,11 +184,21 @@ class Driver:
     def _tell(self, event: Any) -> None:
         names = topics_of(event)
         if type(event) is SessionError and not self._somebody_hears(names):
-            self.feed(inputs.Failed(event.error))
+            self._unheard(event)
+        interrupted = type(event) is Interrupted
         for stream in self.streams:
+            if interrupted:
+                stream.purge(event.response_id)
             if stream.hears(names):
                 stream.push(event)
         self.emitter.emit(names, event, self._listener_failed)
+
+    def _unheard(self, event: SessionError) -> None:
+        """Nobody listens for errors: it is fatal, but for a tool's, which the model has been told."""
+        if event.source == "tool":
+            logger.warning("%s", event.message)
+        else:
+            self.feed(inputs.Failed(event.error))
 
     def _somebody_hears(self, names: tuple[str, ...]) -> bool:
         return any(self.emitter.listens(name) for name in names) or any(s.hears(names) for s in self.streams)

@@ -11,7 +11,7 @@ Each arrow back is the exit of a context, so the order holds however the session
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -23,6 +23,7 @@ from kernl_rt._core import inputs
 from kernl_rt._core.machine import Settings
 from kernl_rt._emitter import Emitter
 from kernl_rt._session import pumps
+from kernl_rt._session.changes import LiveChanges
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.stream import Streams
 from kernl_rt._session.tools import ToolRunner, traits_of
@@ -37,6 +38,7 @@ from kernl_rt.exceptions import (
     ProtocolError,
     SessionStateError,
 )
+from kernl_rt.items import ConversationItem
 
 __all__ = ["Runner"]
 
@@ -54,6 +56,8 @@ class Runner:
     streams: Streams
     publish: Callable[[Driver], None]
     recover_after: float | None
+    changes: LiveChanges
+    history: Sequence[ConversationItem]
     driver: Driver | None = field(default=None, init=False)
     _connecting: anyio.CancelScope | None = field(default=None, init=False)
     _close_reason: str | None = field(default=None, init=False)
@@ -96,10 +100,13 @@ class Runner:
             marks=channel is not None and channel.reports_playback,
             tools=traits_of(self.agent.tools),
             recover_after=self.recover_after,
+            agent=self.agent.id,
+            history=self.history,
         )
         self.driver = driver = Driver(settings, self.emitter, self.streams, live=channel is None or channel.live)
         if channel is not None:
             driver.clear_channel = channel.clear
+        driver.switch_agent = self.changes.switched
         self.publish(driver)
         return driver
 
@@ -147,12 +154,13 @@ class Runner:
 
     async def _converse(self, driver: Driver, connection: RealtimeConnection, task_status: TaskStatus[None]) -> None:
         """The nursery. Leaves when the machine says so, after every task has ended."""
-        tools = ToolRunner(driver, self.agent.tools, self.context)
+        tools = ToolRunner(driver, self.changes.agents, self.context)
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
             nursery.start_soon(pumps.model_out, driver, connection, name="kernl_rt model out")
             nursery.start_soon(pumps.clock, driver, name="kernl_rt clock")
             nursery.start_soon(tools.dispatch, name="kernl_rt tools")
+            nursery.start_soon(self.changes.serve, driver, name="kernl_rt agents")
             if self.channel is not None:
                 nursery.start_soon(pumps.channel_in, driver, self.channel, name="kernl_rt channel in")
                 nursery.start_soon(pumps.channel_out, driver, self.channel, name="kernl_rt channel out")

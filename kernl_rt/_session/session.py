@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, Unpack, get_args, overload
 
 import anyio
 import pybase64
@@ -14,18 +14,20 @@ from anyio.abc import TaskGroup, TaskStatus
 from kernl_rt._core import inputs
 from kernl_rt._emitter import Emitter, Listener
 from kernl_rt._session.async_listeners import AsyncListeners
+from kernl_rt._session.changes import ConfigChanges, LiveChanges
 from kernl_rt._session.command import Command
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.errors import bare
+from kernl_rt._session.images import image_message
 from kernl_rt._session.runner import Runner
 from kernl_rt._session.statistics import SessionStatistics, statistics_of
 from kernl_rt._session.stream import BUFFER, EventStream, Policy, Streams
 from kernl_rt.abc import RealtimeChannel, RealtimeModel, RealtimeTransport
 from kernl_rt.agent import RealtimeAgent
-from kernl_rt.config import ConnectOptions, Credential, ResponseConfig
+from kernl_rt.config import ConnectOptions, Credential, ResponseConfig, SessionConfig
 from kernl_rt.context import Context
 from kernl_rt.events import ClientEvent, CustomEvent, RawClientEvent, Response, SessionError, Status, Usage
-from kernl_rt.exceptions import LaneFull, MisconfiguredError, SessionStateError
+from kernl_rt.exceptions import CommandError, LaneFull, MisconfiguredError, SessionStateError
 from kernl_rt.items import ContentPart, ConversationItem, Message
 
 __all__ = ["RealtimeSession"]
@@ -66,6 +68,7 @@ class RealtimeSession(Generic[T]):
         credential: Credential | None = None,
         connect_options: ConnectOptions | None = None,
         recover_after: float | None = None,
+        history: Iterable[ConversationItem] = (),
     ) -> None:
         """
         Args:
@@ -77,6 +80,8 @@ class RealtimeSession(Generic[T]):
             recover_after: seconds. What sounds like speech then only pauses the reply; if no words, and no new reply, come
                 within so long after it, it was noise, and the rest of the reply plays on. ``None``: speech always
                 interrupts. Needs a channel.
+            history: the conversation to go on with, as ``session.history`` or :func:`kernl_rt.history.load_history` give
+                it. The model is told the words; sound of its own cannot be told, nor what nobody heard.
             credential: a short-lived key, used instead of the model's own.
 
         Raises:
@@ -87,6 +92,13 @@ class RealtimeSession(Generic[T]):
         chosen = model or agent.model
         if chosen is None:
             raise MisconfiguredError(f"agent {agent.id!r} has no model: give it one, or pass model= to the session")
+        for name, value, port in (
+            ("model", chosen, RealtimeModel),
+            ("channel", channel, RealtimeChannel),
+            ("transport", transport, RealtimeTransport),
+        ):
+            if value is not None and not isinstance(value, port):
+                raise MisconfiguredError(f"{name}= takes a {port.__name__}, not a {type(value).__name__}")
         if channel is not None and transport is not None and transport.handles_audio:
             raise MisconfiguredError(
                 "a channel and a transport that handles audio exclude each other: leave the channel out, "
@@ -101,8 +113,10 @@ class RealtimeSession(Generic[T]):
         if recover_after is not None and not recover_after > 0:
             raise MisconfiguredError(f"recover_after={recover_after!r} must be more than 0 seconds, or None")
         self._recover_after = recover_after
+        self._history = _checked_history(history)
         bound: Context[Any] = Context.of(context).bind(self, agent)
         self._context: Context[T] = bound
+        self._changes = LiveChanges(chosen, self._options, bound, model is not None, [agent], agent)
         self._emitter = Emitter()
         self._streams = Streams()
         self._async_listeners = AsyncListeners(self._streams, self._notice)
@@ -116,7 +130,8 @@ class RealtimeSession(Generic[T]):
 
     @property
     def agent(self) -> RealtimeAgent[T]:
-        return self._agent
+        """Who speaks: the agent that the session began with, until another has taken over."""
+        return self._changes.current
 
     @property
     def model(self) -> RealtimeModel:
@@ -186,7 +201,14 @@ class RealtimeSession(Generic[T]):
         assert self._stack is not None
         if kind is None:
             self.close()
-        return await self._stack.__aexit__(kind, error, traceback)
+        try:
+            return await self._stack.__aexit__(kind, error, traceback)
+        except CommandError as exc:
+            # The body waited for an answer that the session's own failure took away: the failure is the news.
+            if exc.__cause__ is None or self._driver is None or exc.__cause__ is not self._driver.error:
+                raise
+            fatal = self._driver.error
+        raise fatal
 
     async def connect(self, task_group: TaskGroup) -> None:
         """Start the session in a task group that the caller owns; returns once it is connected.
@@ -248,6 +270,8 @@ class RealtimeSession(Generic[T]):
             streams=self._streams,
             publish=self._publish,
             recover_after=self._recover_after,
+            changes=self._changes,
+            history=self._history,
         )
         try:
             with bare():
@@ -277,11 +301,34 @@ class RealtimeSession(Generic[T]):
         """
         if not isinstance(text, str):
             raise MisconfiguredError(f"a message is text, not a {type(text).__name__}")
-        return self.send_item(Message("user", [ContentPart("input_text", text=text)]), reply=reply)
+        item = Message("user", [ContentPart("input_text", text=text)])
+        return self._command("send_message", lambda number: inputs.ItemSubmitted(number, item, reply))
 
     def send_item(self, item: ConversationItem, *, reply: bool = False) -> Command[ConversationItem]:
         """Add any item to the conversation, and ask for a reply to it if ``reply``. Raises as :meth:`send_message`."""
         return self._command("send_item", lambda number: inputs.ItemSubmitted(number, item, reply))
+
+    def send_image(
+        self,
+        image: bytes | bytearray | memoryview | str,
+        *,
+        mime_type: str | None = None,
+        detail: Literal["auto", "low", "high"] | None = None,
+        text: str | None = None,
+        reply: bool = True,
+    ) -> Command[ConversationItem]:
+        """Show the model a picture, with ``text`` before it, and ask for the reply to it.
+
+        ``image`` is the bytes of a file (at most 10 MiB), a ``data:image/…;base64,`` URL, or an ``https:`` URL, which
+        not every provider fetches. ``mime_type`` is found out for PNG, JPEG, GIF and WebP; OpenAI knows PNG and JPEG.
+        ``detail`` says how closely the model looks. Raises as :meth:`send_message`, and
+
+        Raises:
+            MisconfiguredError: the model takes no images; or the image is too large or of an unknown kind.
+        """
+        if not self._model.capabilities.image_input:
+            raise MisconfiguredError(f"{self._model.provider}'s {self._model.name} takes no images; describe it in words")
+        return self.send_item(image_message(image, mime_type, detail, text), reply=reply)
 
     async def ask(self, text: str) -> Response:
         """Send a message and wait for the whole reply to it, tool calls and the answer to them included.
@@ -369,6 +416,46 @@ class RealtimeSession(Generic[T]):
         """Refuse a tool call that waits for consent; the model is told ``reason``. As :meth:`approve` otherwise."""
         return self._command("reject", lambda number: inputs.ApprovalRefused(number, call_id, reason))
 
+    def update(
+        self, config: SessionConfig | None = None, /, **changes: Unpack[ConfigChanges]
+    ) -> Command[SessionConfig]:
+        """Change the configuration: ``session.update(instructions="…")``. What stays ``None`` stays as it is.
+
+        Only what differs is sent; where nothing does, the handle settles at once. The change holds once the provider has
+        accepted it: the handle then settles with the whole configuration. Changes are made one after the other, in the
+        order in which they were asked for. To change what tools there are, use :meth:`update_agent`.
+
+        Raises:
+            SessionStateError: not connected.
+            MisconfiguredError: an unknown option, or what the model cannot do; a voice other than the one that was
+                heard; another audio format, once audio was heard or with a channel. Nothing was sent.
+            LaneFull: too many commands wait for an answer.
+
+        Awaiting the handle raises :class:`~kernl_rt.exceptions.CommandRejected` where the provider refuses, and
+        :class:`~kernl_rt.exceptions.CommandLost` where it says nothing for 10 seconds; nothing has changed here then.
+        """
+        return self._changes.update(self._free("update"), config, changes)
+
+    def update_agent(self, agent: RealtimeAgent[T], /) -> Command[SessionConfig]:
+        """Let another agent speak: its instructions, its tools, and its voice where none was heard yet.
+
+        As :meth:`update`: only what differs is sent, and the agent changes once the provider has accepted it (an
+        ``agent.changed`` event). Tools that run go on to their end. The session keeps its model, its audio formats and
+        what the new agent says nothing about. Instructions that are a function are called first; what they raise, the
+        handle raises.
+        """
+        return self._changes.update_agent(self._free("update_agent"), agent)
+
+    async def handoff(
+        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
+    ) -> RealtimeAgent[Any]:
+        """What a :func:`~kernl_rt.handoff.handoff` tool does: :meth:`update_agent`, and wait until it is so.
+
+        For tools of your own that decide to whom. A failure is also an ``error`` event. Returns the agent. Cancelling it
+        does not take the change back.
+        """
+        return await self._changes.handoff(self._free("handoff"), agent)
+
     def mute(self) -> None:
         """From now on the human's sound is not sent. Raises :class:`SessionStateError` where not connected."""
         self._live("mute").feed(inputs.MuteChanged(True))
@@ -395,10 +482,14 @@ class RealtimeSession(Generic[T]):
         return self._command("send", lambda number: inputs.EventSubmitted(number, submitted))
 
     def _command(self, verb: str, make: Callable[[int], inputs.Input]) -> Command[Any]:
+        return self._free(verb).command(verb, make)
+
+    def _free(self, verb: str) -> Driver:
+        """The driver, if it can take a command."""
         driver = self._live(verb)
         if driver.machine.full:
             raise LaneFull(f"too many commands wait for the provider's answer; {verb}() was not taken")
-        return driver.command(verb, make)
+        return driver
 
     def _live(self, verb: str) -> Driver:
         driver = self._driver
@@ -479,4 +570,12 @@ class RealtimeSession(Generic[T]):
         return self.events()
 
     def __repr__(self) -> str:
-        return f"<RealtimeSession agent={self._agent.id!r} model={self._model.name!r} {self.status} id={self.id!r}>"
+        return f"<RealtimeSession agent={self.agent.id!r} model={self._model.name!r} {self.status} id={self.id!r}>"
+
+
+def _checked_history(items: Iterable[ConversationItem]) -> tuple[ConversationItem, ...]:
+    history = tuple(items)
+    for item in history:
+        if not isinstance(item, get_args(ConversationItem)):
+            raise MisconfiguredError(f"history holds a {type(item).__name__}: it takes the items of kernl_rt.items")
+    return history

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 import anyio
 
 from kernl_rt._emitter import EVERYTHING
-from kernl_rt.events import AudioDelta, EventsDropped, Interrupted
+from kernl_rt.events import AudioDelta, EventsDropped
 from kernl_rt.exceptions import MisconfiguredError, SessionStateError, SlowConsumer
 
 __all__ = ["BUFFER", "EventStream", "Policy", "Streams", "topics_of"]
@@ -88,8 +88,6 @@ class EventStream:
         """Hand an event over. Never waits."""
         if not self.live:
             return
-        if type(event) is Interrupted:
-            self._purge(event.response_id)
         if len(self._buffer) >= self._limit and self.policy != "block" and not self._make_room(event):
             return
         self._buffer.append(event)
@@ -111,7 +109,7 @@ class EventStream:
         if self._parked is not None:
             self._parked.set()
 
-    def _purge(self, response_id: str | None) -> None:
+    def purge(self, response_id: str | None) -> None:
         """Sound of an interrupted reply is of no use to anybody any more."""
         stale = [e for e in self._buffer if type(e) is AudioDelta and e.response_id == response_id]
         if stale:

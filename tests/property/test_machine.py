@@ -101,7 +101,22 @@ HUMAN = st.one_of(
 TOOLS = st.builds(
     inputs.ToolReturned, CALLS, st.sampled_from(["result", "error", "timeout", "cancelled"]), st.just("out")
 )
-VERBS = st.sampled_from(["message", "ask", "commit", "reply", "interrupt", "mute", "unmute", "audio", "delete"])
+VERBS = st.sampled_from(
+    [
+        "message",
+        "ask",
+        "commit",
+        "reply",
+        "interrupt",
+        "mute",
+        "unmute",
+        "audio",
+        "delete",
+        "approve",
+        "reject",
+        "hang_up",
+    ]
+)
 ENDS = st.sampled_from(
     [
         inputs.CloseRequested(),
@@ -110,13 +125,24 @@ ENDS = st.sampled_from(
         inputs.ChannelEnded(),
     ]
 )
+TOOLBOX = {
+    "known": ToolTraits(),
+    "gives_way": ToolTraits(on_interrupt="cancel"),
+    "quiet": ToolTraits(on_done="silent"),
+    "idle": ToolTraits(on_done="when_idle"),
+    "careful": ToolTraits(commit="after_heard"),
+    "last": ToolTraits(terminal=True),
+    "asks": ToolTraits(approval="always", approval_timeout=5.0),
+    "may_ask": ToolTraits(approval="predicate"),
+}
 SETTINGS = st.builds(
-    lambda channel, marks, detection, capabilities: Settings(
+    lambda channel, marks, detection, capabilities, recover_after: Settings(
         config=SessionConfig(turn_detection=detection),
         capabilities=capabilities,
         has_channel=channel,
         marks=channel and marks,
-        tools={"known": ToolTraits()},
+        tools=TOOLBOX,
+        recover_after=recover_after,
     ),
     st.booleans(),
     st.booleans(),
@@ -128,6 +154,7 @@ SETTINGS = st.builds(
         answers_on_commit=st.booleans(),
         continues_after_tools=st.booleans(),
     ),
+    st.sampled_from([None, None, 0.5]),
 )
 
 
@@ -149,6 +176,9 @@ class Checked:
         self.finished: Counter[str] = Counter()
         self.results: Counter[str] = Counter()
         self.running_tools: set[str] = set()
+        self.asked_predicates: list[str] = []
+        self.consented: set[str] = set()
+        self.always = False
         self.closed = False
         self.feed(inputs.ConnectionOpened())
         self.feed(SessionUpdated(INFO))
@@ -169,6 +199,9 @@ class Checked:
                 "commit": lambda: inputs.TurnCommitted(number),
                 "reply": lambda: inputs.ReplyRequested(number),
                 "interrupt": lambda: inputs.InterruptRequested(number),
+                "approve": lambda: inputs.ApprovalGiven(number, "c1", always=True),
+                "reject": lambda: inputs.ApprovalRefused(number, "c2", "no"),
+                "hang_up": lambda: inputs.HangUpRequested(number, timeout=2.0),
                 "delete": lambda: inputs.EventSubmitted(number, ItemDelete("i1")),
             }
             if self.machine.status == "connected":
@@ -177,6 +210,11 @@ class Checked:
                 self.open.discard(number)
 
     def feed(self, input: Any) -> None:
+        if isinstance(input, inputs.ApprovalGiven):
+            call = self.machine.state.tools.get(input.call_id)
+            if call is not None and call.state == "asking" and call.deny_at is not None:
+                self.consented.add(input.call_id)
+                self.always = self.always or call.name == "asks"
         if isinstance(input, ResponseCreated) and self.machine.status == "connected":
             self.outstanding = None
         if isinstance(input, AudioDelta):
@@ -210,8 +248,18 @@ class Checked:
             case actions.Send(event=ToolResult(call_id=call_id)):
                 self.results[call_id] += 1
                 assert self.results[call_id] == 1, "two answers to one call"
-            case actions.StartTool(call_id=call_id):
+            case actions.CheckApproval(call_id=call_id):
+                self.asked_predicates.append(call_id)
+            case actions.StartTool(call_id=call_id, name=name):
                 assert call_id not in self.begun, "a call ran twice"
+                call = self.machine.state.tools.get(call_id)
+                assert call is not None
+                if TOOLBOX[name].waits_to_be_heard:
+                    response_id = call.group.response_id
+                    assert not self.machine.state.playback.unheard(response_id), "ran for words nobody heard"
+                    assert response_id is None or response_id not in self.interrupted, "ran for a reply that was cut"
+                if name == "asks":
+                    assert call_id in self.consented or self.always, "ran without consent"
                 self.begun.add(call_id)
                 self.running_tools.add(call_id)
                 assert len(self.running_tools) <= 8
@@ -278,9 +326,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.run.feed(_delta(self.running, f"{item}_{self.running}", 2 * samples, 0))
 
     @precondition(lambda self: self.running is not None)
-    @rule(call_id=CALLS)
-    def it_calls_a_tool(self, call_id: str) -> None:
-        self.run.feed(ToolCalled(call_id, "known", "{}", response_id=self.running))
+    @rule(call_id=CALLS, name=st.sampled_from(sorted(TOOLBOX)))
+    def it_calls_a_tool(self, call_id: str, name: str) -> None:
+        self.run.feed(ToolCalled(call_id, name, f'"{call_id}"', response_id=self.running))
+
+    @precondition(lambda self: self.run.asked_predicates)
+    @rule(needed=st.booleans())
+    def a_predicate_answers(self, needed: bool) -> None:
+        self.run.feed(inputs.ApprovalChecked(self.run.asked_predicates.pop(), needed))
 
     @precondition(lambda self: self.running is not None)
     @rule(status=st.sampled_from(["completed", "cancelled", "failed"]))
@@ -363,6 +416,7 @@ def test_same_inputs_same_actions() -> None:
                     run.verb(step)
                 else:
                     run.feed(step)
-        assert one.trace == other.trace
+        # By their text: two exceptions that say the same are never equal.
+        assert repr(one.trace) == repr(other.trace)
 
     walk()

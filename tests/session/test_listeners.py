@@ -232,3 +232,21 @@ async def test_events_after_the_end() -> None:
         pass
     assert [event async for event in call.session.events()] == []
     assert isinstance(call.log[-1], StatusChanged)
+
+
+async def test_stale_sound_reaches_nobody_whatever_they_listen_for() -> None:
+    heard: list[Any] = []
+
+    async def slow(event: Any) -> None:
+        await anyio.sleep(0.5)
+        heard.append(event)
+
+    async with calling() as call:
+        events = call.session.events("audio")
+        call.session.on("audio", slow)
+        await call.says(created(), *[audio(ms=10) for _ in range(20)])
+        call.session.interrupt()
+        await anyio.sleep(20)
+        assert [event for event in [await anext(events)] if isinstance(event, AudioDelta)] == []
+        assert len(heard) <= 1, "only what the listener had in its hands"
+        assert all(isinstance(event, AudioDelta) for event in heard), "a listener for audio gets audio"

@@ -175,7 +175,7 @@ VERBS: dict[str, Any] = {
 @pytest.mark.parametrize("verb", VERBS)
 async def test_verbs_need_a_connected_session(verb: str) -> None:
     session = make_session()
-    with pytest.raises(SessionStateError, match=f"{verb}|send_item"):
+    with pytest.raises(SessionStateError, match=verb):
         VERBS[verb](session)
     async with session:
         VERBS[verb](session)
@@ -474,3 +474,67 @@ async def test_what_is_public() -> None:
         assert session.channel is None
         assert session.usage.total_tokens is None
         assert repr(session) == "<RealtimeSession agent='test' model='scripted' connected id='sess_scripted'>"
+
+
+# -- what a new user once stumbled over --------------------------------------------------------------------------------
+
+
+async def test_a_failed_reply_is_told_to_the_one_who_asked_and_to_nobody_else() -> None:
+    async with make_session() as session, anyio.create_task_group() as group:  # nobody listens for errors
+
+        async def ask() -> None:
+            with pytest.raises(CommandRejected, match="overloaded"):
+                await session.ask("hello?")
+
+        group.start_soon(ask)
+        await quiet()
+        peer_of(session).say(created(), done(status="failed", error="overloaded"))
+        await quiet()
+        assert session.status == "connected"
+
+
+async def test_the_failure_itself_is_raised_and_not_what_it_did_to_a_command() -> None:
+    with pytest.raises(ConnectionClosed, match="1011"):
+        async with make_session() as session:
+            peer_of(session).say(created())
+            await quiet()
+            peer_of(session).hang_up(1011)
+            await session.ask("hello?")
+
+
+async def test_an_invented_tool_is_no_reason_to_end() -> None:
+    async with make_session() as session:  # nobody listens for errors
+        peer_of(session).say(created(), tool_call("teleport"), done())
+        await quiet()
+        assert session.status == "connected"
+
+
+async def test_a_terminal_tool_ends_the_session_once_the_goodbye_is_heard() -> None:
+    @tool(terminal=True)
+    async def end_call() -> str:
+        return "bye"
+
+    start = anyio.current_time()
+    async with calling(end_call) as call:
+        await call.says(created(), audio(ms=333), tool_call("end_call"), done())
+        await call.session.wait_closed()
+    assert anyio.current_time() - start == pytest.approx(0.333, abs=0.01)
+    assert call.log[-1].reason == "hung up"
+
+
+@pytest.mark.parametrize("ms", [1, 7, 33, 333, 1001])
+async def test_the_end_of_playback_is_reached_whatever_its_length(ms: int) -> None:
+    """A deadline that lies a rounding error before its own event would come again for ever."""
+    async with calling() as call:
+        await anyio.sleep(0.1 + ms / 7)
+        await call.says(created(), audio(ms=ms), done())
+        call.session.hang_up()
+        await call.session.wait_closed()
+
+
+@pytest.mark.parametrize("port", ["model", "channel", "transport"])
+def test_a_port_of_the_wrong_type(port: str) -> None:
+    agent: RealtimeAgent[None] = RealtimeAgent(id="a", name="A", instructions="-", model=ScriptedModel())
+    wrong: Any = {port: "gpt-realtime"}
+    with pytest.raises(MisconfiguredError, match=f"{port}= takes a Realtime.*not a str"):
+        RealtimeSession(agent, **wrong)

@@ -12,6 +12,8 @@ from kernl_rt._core.inputs import HangUpRequested
 from kernl_rt._core.state import State
 
 HUNG_UP = "hung up"
+#: Seconds that the goodbye of a terminal tool may take.
+PATIENCE = 30.0
 
 
 @frozen
@@ -29,6 +31,12 @@ def requested(state: State, input: HangUpRequested, now: float) -> None:
     if earlier is not None:
         give_up_at = min(give_up_at, earlier.give_up_at)
     state.farewell = Farewell(commands, give_up_at)
+
+
+def begin(state: State, now: float) -> None:
+    """A terminal tool has done its work: the conversation is over, once what was said is heard."""
+    if state.farewell is None:
+        state.farewell = Farewell((), now + PATIENCE)
 
 
 def revoke(state: State) -> None:

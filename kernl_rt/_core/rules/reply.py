@@ -102,7 +102,8 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         for command in wish.commands:
             state.settle(command, _rejection(failure), response)
     if failure is not None:
-        state.emit(failure)
+        if not any(wish.commands or wish.asks for wish in wishes):
+            state.emit(failure)
         for command in asks:
             state.settle(command, _rejection(failure))
         asks = ()

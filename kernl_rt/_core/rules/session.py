@@ -23,6 +23,7 @@ from kernl_rt.exceptions import (
     AuthenticationError,
     ChannelError,
     CommandAborted,
+    CommandError,
     CommandLost,
     CommandRejected,
     ConfigurationRejected,
@@ -137,12 +138,17 @@ def lost(state: State, input: ConnectionLost, now: float) -> None:
             error, reason = None, "the server closed the connection"
     if state.lifecycle.status == "connecting" and isinstance(error, ConnectionClosed):
         error = ConnectError(f"the server closed the link before it accepted the configuration: {error}")
-    state.settle_everything(CommandLost(f"the connection ended: {reason}"))
+    state.settle_everything(_because(CommandLost(f"the connection ended: {reason}"), error))
     fail(state, error, reason)
 
 
+def _because(outcome: CommandError, error: Exception | None) -> CommandError:
+    outcome.__cause__ = error
+    return outcome
+
+
 def fail(state: State, error: Exception | None, reason: str) -> None:
-    state.settle_everything(CommandAborted(f"the session ended: {reason}"))
+    state.settle_everything(_because(CommandAborted(f"the session ended: {reason}"), error))
     state.move("close", reason)
     state.out.append(Disconnect(error))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from kernl_rt._core.actions import CancelTool, StartTool
 from kernl_rt._core.arbiter import Wish
 from kernl_rt._core.inputs import ToolReturned
-from kernl_rt._core.rules import consent
+from kernl_rt._core.rules import consent, farewell
 from kernl_rt._core.state import State
 from kernl_rt._core.toolcalls import Call, Group, ToolTraits
 from kernl_rt.events import Response, SessionError, ToolCalled, ToolCancelled, ToolFinished, ToolOutcome, ToolResult
@@ -87,7 +87,10 @@ def end(
     error = outcome != "result"
     state.send(ToolResult(call.call_id, output, item_id, call.name, is_error=error, event_id=event_id))
     state.emit(ToolFinished(call.call_id, call.name, outcome, output, duration))
-    if owes and not call.traits.terminal:
+    if call.traits.terminal:
+        if outcome == "result":
+            farewell.begin(state, now)
+    elif owes:
         call.group.owe(call.traits.on_done)
     advance(state, now)
     group_changed(state, call.group, now)

@@ -1,0 +1,153 @@
+"""A conversation as text, to keep it and to go on with it in another session.
+
+::
+
+    text = dump_history(session.history)
+    ...
+    async with RealtimeSession(agent, history=load_history(text)) as session: ...
+
+The text is JSON with a version. Every item comes back as it was, sound included (as base64); anything that is not such
+a text is refused, and the message says where.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, get_args
+
+import pybase64
+from cattrs import Converter, ForbiddenExtraKeysError, transform_error
+from cattrs.strategies import configure_tagged_union
+
+from kernl_rt.exceptions import MisconfiguredError
+from kernl_rt.items import ConversationItem
+
+__all__ = ["VERSION", "dump_history", "load_history"]
+
+#: The version that is written. Older ones stay readable.
+VERSION = 1
+_FORMAT = "kernl_rt.history"
+
+
+class _Misfit(TypeError):
+    """A value of another type than said."""
+
+
+def _exactly(kind: type) -> Any:
+    """cattrs would turn 1 into "1"; what was damaged must not pass."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise _Misfit(f"expected {_WORDS[kind]}, not {_WORDS.get(type(value), type(value).__name__)}")
+        return value
+
+    return structure
+
+
+_WORDS = {
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def _bytes(value: Any, _: Any) -> bytes:
+    if type(value) is not str:
+        raise _Misfit(f"expected base64 text, not {_WORDS.get(type(value), type(value).__name__)}")
+    try:
+        return pybase64.b64decode(value.encode("ascii"), validate=True)
+    except ValueError:
+        raise _Misfit("expected base64 text") from None
+
+
+def _mapping(value: Any, _: Any) -> Mapping[str, Any]:
+    return MappingProxyType(_exactly(dict)(value, dict))
+
+
+def _plain(value: Any) -> Any:
+    """A mapping from the wire as JSON's own types."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True, omit_if_default=True)
+    for kind in (str, bool, int):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(bytes, _bytes)
+    converter.register_unstructure_hook(bytes, lambda value: pybase64.b64encode(value).decode("ascii"))
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], _mapping)
+    converter.register_unstructure_hook_func(lambda kind: kind == Mapping[str, Any], _plain)
+    configure_tagged_union(ConversationItem, converter, tag_generator=lambda item: str(item.type), tag_name="type")
+    return converter
+
+
+_CONVERTER = _converter()
+_ITEMS: Any = tuple[ConversationItem, ...]
+
+
+def dump_history(items: Iterable[ConversationItem]) -> str:
+    """The items as JSON text.
+
+    Raises:
+        MisconfiguredError: something that is no item, or holds what JSON cannot.
+    """
+    given = tuple(items)
+    for item in given:
+        if not isinstance(item, get_args(ConversationItem)):
+            raise MisconfiguredError(f"a history is made of items, not of a {type(item).__name__}")
+    try:
+        written = [_CONVERTER.unstructure(item, ConversationItem) for item in given]
+        return json.dumps({"format": _FORMAT, "version": VERSION, "items": written}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise MisconfiguredError(f"this history cannot be written as JSON: {exc}") from exc
+
+
+def load_history(text: str | bytes) -> tuple[ConversationItem, ...]:
+    """The items of a text that :func:`dump_history` has made.
+
+    Raises:
+        MisconfiguredError: the text is damaged, or something else altogether; or a newer version has written it.
+    """
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise MisconfiguredError(f"this is no history: it is not JSON: {exc}") from None
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise MisconfiguredError(f"this is no history: it does not say {_FORMAT!r}; use what dump_history() gave")
+    version = said.get("version")
+    if type(version) is not int or version < 1:
+        raise MisconfiguredError(f"this history is damaged: its version is {version!r}")
+    if version > VERSION:
+        raise MisconfiguredError(
+            f"this history has version {version}, this kernl_rt reads up to {VERSION}: update kernl_rt"
+        )
+    if not isinstance(said.get("items"), list) or set(said) != {"format", "version", "items"}:
+        raise MisconfiguredError("this history is damaged: it has no list of items, or something else beside it")
+    try:
+        items: tuple[ConversationItem, ...] = _CONVERTER.structure(said["items"], _ITEMS)
+    except Exception as exc:
+        # cattrs raises groups of whatever its hooks raise; nothing else runs in here.
+        raise MisconfiguredError(f"this history is damaged: {_where(exc)}") from None
+    return items
+
+
+def _where(exc: Exception) -> str:
+    """The first fault, with its place."""
+    first = transform_error(exc, path="items", format_exception=_words)[0]
+    return first.replace("items[", "item [", 1)
+
+
+def _words(exc: BaseException, kind: type | None) -> str:
+    if isinstance(exc, ForbiddenExtraKeysError):
+        return f"unknown {', '.join(sorted(exc.extra_fields))}"
+    if isinstance(exc, KeyError):
+        return f"no {exc.args[0]}, or an unknown kind"
+    return str(exc)
