@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from kernl_rt.agent import RealtimeAgent
 from kernl_rt.context import ToolContext
@@ -25,7 +25,7 @@ def handoff(
     *,
     name: str | None = None,
     description: str | None = None,
-) -> Tool[T, ..., str]:
+) -> Tool[T]:
     """A tool that hands the conversation to ``agent``; put it into a toolkit of the agent that may do so.
 
     The provider is told the other agent's instructions and tools first; once it has accepted them, the other agent is
@@ -51,9 +51,10 @@ def handoff(
     else:
         description = description or "Hand the conversation over to another agent."
 
-    async def transfer(context: ToolContext[Any]) -> str:
+    async def transfer(context: ToolContext[T]) -> str:
         to = await context.session.handoff(agent)
         return f"The conversation was handed over. You are {to.name} now: go on with it."
 
     # Models like to give a reason, which nobody reads.
-    return Tool.of(transfer, name=name, description=description, strict=False)
+    made: Any = Tool.of(transfer, name=name, description=description, strict=False)
+    return cast("Tool[T]", made)

@@ -13,9 +13,9 @@ a text is refused, and the message says where.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pybase64
 from cattrs import Converter, ForbiddenExtraKeysError, transform_error
@@ -83,6 +83,11 @@ def _converter() -> Converter:
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(bytes, _bytes)
     converter.register_unstructure_hook(bytes, lambda value: pybase64.b64encode(value).decode("ascii"))
+
+    def sequence(value: Any, kind: Any) -> Any:
+        return converter.structure(_exactly(list)(value, kind), tuple[get_args(kind)[0], ...])
+
+    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Sequence, sequence)
     converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], _mapping)
     converter.register_unstructure_hook_func(lambda kind: kind == Mapping[str, Any], _plain)
     configure_tagged_union(ConversationItem, converter, tag_generator=lambda item: str(item.type), tag_name="type")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import anyio
@@ -67,6 +67,15 @@ class FakeSession:
 
     def hang_up(self, *, after_playout: bool = True, timeout: float = 30.0) -> object:
         return self.note("hang_up", after_playout, timeout)
+
+    def update_agent(self, agent: RealtimeAgent[Any], /) -> object:
+        return self.note("update_agent", agent)
+
+    async def handoff(
+        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
+    ) -> RealtimeAgent[Any]:
+        self.note("handoff", agent)
+        return agent if isinstance(agent, RealtimeAgent) else agent()
 
     def approve(self, call_id: str, *, always: bool = False) -> object:
         return self.note("approve", call_id, always)
@@ -211,6 +220,8 @@ def test_the_fake_is_what_the_protocol_asks_for() -> None:
     verbs = {name for name in vars(SessionHandle) if not name.startswith("_")}
     assert verbs == {"id", "history", "muted", "send_message", "interrupt", "mute", "unmute", "emit", "close"} | {
         "hang_up",
+        "update_agent",
+        "handoff",
         "approve",
         "reject",
     }

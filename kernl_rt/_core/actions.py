@@ -23,6 +23,7 @@ __all__ = [
     "Play",
     "Send",
     "Settle",
+    "StartCheck",
     "StartTool",
     "SwitchAgent",
     "UseInputFormat",
@@ -85,6 +86,16 @@ class CheckApproval:
 
 
 @frozen
+class StartCheck:
+    """Ask a guardrail about the words of a reply so far; answered by ``CheckReturned``."""
+
+    check_id: str
+    guardrail: str
+    response_id: str | None
+    text: str
+
+
+@frozen
 class CancelTool:
     """Stop a running tool, or the predicate of one."""
 
@@ -139,4 +150,5 @@ Action: TypeAlias = (
     | Disconnect
     | SwitchAgent
     | UseInputFormat
+    | StartCheck
 )

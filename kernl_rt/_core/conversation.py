@@ -244,6 +244,9 @@ def _merge(known: ConversationItem, item: ConversationItem) -> ConversationItem:
         return evolve(item, arguments=item.arguments or known.arguments, call_id=item.call_id or known.call_id)
     if not isinstance(known, Message) or not isinstance(item, Message):
         return item
+    if known.status == "incomplete":
+        # It was cut short: a provider that is given it again calls it complete.
+        item = evolve(item, status=known.status)
     if len(item.content) < len(known.content):
         return evolve(item, content=known.content)
     content = [

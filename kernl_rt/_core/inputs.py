@@ -26,6 +26,7 @@ __all__ = [
     "ChangeSubmitted",
     "ChannelEnded",
     "ChannelFailed",
+    "CheckReturned",
     "CloseRequested",
     "ConnectionLost",
     "ConnectionOpened",
@@ -108,6 +109,15 @@ class ApprovalChecked:
 
     call_id: str
     needed: bool
+    error: Exception | None = None
+
+
+@frozen
+class CheckReturned:
+    """A guardrail has read a reply: ``tripped`` says why it must not be said, ``None`` that it may."""
+
+    check_id: str
+    tripped: str | None
     error: Exception | None = None
 
 
@@ -255,6 +265,7 @@ Input: TypeAlias = (
     | ApprovalGiven
     | ApprovalRefused
     | HangUpRequested
+    | CheckReturned
     | AudioSubmitted
     | ItemSubmitted
     | TurnCommitted

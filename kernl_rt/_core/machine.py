@@ -40,7 +40,19 @@ from typing import Any, Final
 
 from kernl_rt._core import inputs
 from kernl_rt._core.actions import Action
-from kernl_rt._core.rules import changes, consent, farewell, history, human, interruption, reply, session, tools
+from kernl_rt._core.rules import (
+    changes,
+    consent,
+    farewell,
+    guarding,
+    history,
+    human,
+    reply,
+    session,
+    silencing,
+    timing,
+    tools,
+)
 from kernl_rt._core.state import Settings, State
 from kernl_rt.config import SessionConfig
 from kernl_rt.events import (
@@ -127,7 +139,8 @@ RULES: Final[dict[type, Rule]] = {
     TextDelta: reply.partial,
     OutputTranscriptDelta: reply.partial,
     ResponseDone: reply.done,
-    inputs.PlaybackCleared: interruption.playback_cleared,
+    inputs.PlaybackCleared: silencing.playback_cleared,
+    inputs.CheckReturned: guarding.returned,
     # tools
     ToolCalled: tools.called,
     ToolCancelled: tools.cancelled,
@@ -168,6 +181,9 @@ class SessionMachine:
         if (status == "closing" and type(input) not in _AFTER_CLOSE) or status == "closed":
             return []
         RULES.get(type(input), _report)(state, input, now)
+        if state.guardrails.on:
+            guarding.after(state, input, now)
+        timing.after(state, input, now)
         if state.waiting:
             session.settle_down(state, now)
         out, state.out = state.out, []

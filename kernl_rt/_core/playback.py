@@ -32,6 +32,10 @@ class _Stretch:
     open: bool = True
     #: The sound itself, where it may have to be played again.
     kept: bytearray | None = None
+    #: Its item's sound is complete.
+    complete: bool = False
+    #: Its first sound was heard.
+    begun: bool = False
 
     @property
     def end(self) -> int:
@@ -64,6 +68,8 @@ class Playback:
         self._paused: deque[_Stretch] = deque()
         self._before: dict[tuple[str, int], int] = {}
         self._standing = False
+        #: Stretches that began to be heard since they were last asked for.
+        self._begun: list[tuple[str | None, int]] = []
 
     @property
     def heard_ms(self) -> float:
@@ -123,6 +129,7 @@ class Playback:
             sound = None if kept is None else bytearray(kept)
             self._stretches.append(_Stretch(response_id, item_id, content_index, self._sent, size, kept=sound))
         self._sent += size
+        self._begin()
 
     def finish(self, response_id: str | None) -> None:
         """No more sound of this response will come."""
@@ -130,6 +137,12 @@ class Playback:
             if stretch.response_id == response_id:
                 stretch.open = False
         self._prune()
+
+    def complete(self, response_id: str | None, item_id: str) -> None:
+        """The sound of this item is complete, for now."""
+        for stretch in (*self._stretches, *self._paused):
+            if stretch.response_id == response_id and stretch.item_id == item_id:
+                stretch.complete = True
 
     def mark(self, position_ms: float) -> None:
         """The channel has played up to ``position_ms``."""
@@ -187,6 +200,55 @@ class Playback:
             sounds.append(sound)
         return sounds
 
+    def withdraw(
+        self, response_id: str | None, position_ms: float | None, now: float
+    ) -> tuple[list[Cut], list[bytes | None]]:
+        """Take what is unheard of one response off the line; what is behind it moves up.
+
+        Returns the response's items, as :meth:`clear` does, and the unheard sound of the others, in order: what a
+        channel that has forgotten everything must be given again. ``None`` among it says that the sound before it is
+        complete.
+        """
+        if position_ms is None:
+            self.advance(now)
+        else:
+            self.mark(position_ms)
+        cuts: dict[tuple[str, int], Cut] = {}
+        others: deque[_Stretch] = deque()
+        for stretch in self._stretches:
+            key = stretch.item_id, stretch.content_index
+            if stretch.response_id != response_id:
+                others.append(stretch)
+            elif (stretch.end > self._heard or stretch.open) and key not in cuts:
+                cuts[key] = Cut(response_id, *key, self._heard_of(*key), self._received_of(*key))
+        position, rest = self._heard, list[bytes | None]()
+        for stretch in others:
+            if stretch.end > self._heard:
+                heard = max(self._heard - stretch.start, 0)
+                stretch.start = position - heard
+                position = stretch.end
+                rest.append(bytes((stretch.kept or b"")[heard:]))
+                rest += [None] if stretch.complete or not stretch.open else []
+        self._stretches, self._sent = others, position
+        self._anchor = (now, self._heard)
+        self._begin()
+        return list(cuts.values()), rest
+
+    def withdraw_paused(self, response_id: str | None) -> None:
+        """Of what stands still, this response will not be played."""
+        self._paused = deque(s for s in self._paused if s.response_id != response_id)
+
+    def begun(self) -> list[tuple[str | None, int]]:
+        """The responses that began to be heard since the last call, and how many bytes ago."""
+        begun, self._begun = self._begun, []
+        return begun
+
+    def begins_at(self) -> float | None:
+        """Without marks: when sound that was sent will begin to be heard. ``None`` where none waits for that."""
+        starts = (stretch.start for stretch in self._stretches if not stretch.begun)
+        start = None if self._marks else next(starts, None)
+        return None if start is None else self._anchor[0] + self._format.ms(start - self._anchor[1]) / 1000
+
     def forget(self) -> None:
         """What was paused will not be played."""
         self._standing = False
@@ -195,7 +257,17 @@ class Playback:
 
     def _hear(self, position: int) -> None:
         self._heard = max(self._heard, min(position, self._sent))
+        self._begin()
         self._prune()
+
+    def _begin(self) -> None:
+        """A mark at the very start of a sound says that it was not heard yet; the clock, that it begins now."""
+        for stretch in self._stretches:
+            if not stretch.begun:
+                if stretch.start > self._heard or (self._marks and stretch.start == self._heard):
+                    break
+                stretch.begun = True
+                self._begun.append((stretch.response_id, self._heard - stretch.start))
 
     def _prune(self) -> None:
         while self._stretches and not self._stretches[0].open and self._stretches[0].end <= self._heard:

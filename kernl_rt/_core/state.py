@@ -13,6 +13,9 @@ from kernl_rt._core.arbiter import Arbiter, Wish
 from kernl_rt._core.backlog import Backlog
 from kernl_rt._core.configuration import AgentTraits, Changes
 from kernl_rt._core.conversation import Conversation, HistoryDelta
+from kernl_rt._core.guardrails import Guardrails, GuardrailSettings
+from kernl_rt._core.holdback import HoldBack
+from kernl_rt._core.latency import Latency
 from kernl_rt._core.lifecycle import Lifecycle
 from kernl_rt._core.playback import Playback
 from kernl_rt._core.seeding import Seeding
@@ -53,6 +56,9 @@ class Settings:
     marks: bool = False
     #: Seconds of silence after which what sounded like speech was none, and the reply plays on; ``None``: never.
     recover_after: float | None = None
+    guardrails: tuple[GuardrailSettings, ...] = ()
+    #: Seconds that a reply's sound may wait until its words have passed the guardrails; ``None``: it does not wait.
+    hold_back: float | None = None
     tools: Mapping[str, ToolTraits] = field(factory=dict)
     #: The agent's id.
     agent: str = ""
@@ -68,7 +74,7 @@ class Settings:
         return self.config.output_format or PCM16_24K
 
 
-Reason: TypeAlias = Literal["speech", "requested", "provider", "overflow"]
+Reason: TypeAlias = Literal["speech", "requested", "provider", "overflow", "guardrail"]
 
 
 @define
@@ -77,6 +83,8 @@ class Interruption:
 
     reason: Reason
     response_id: str | None
+    #: It means this reply alone: what else plays goes on.
+    alone: bool = False
 
 
 class State:
@@ -107,6 +115,9 @@ class State:
         self.interruption: Interruption | None = None
         self.farewell: Farewell | None = None
         self.pause: Pause | None = None
+        self.guardrails = Guardrails(settings.guardrails)
+        self.holdback = HoldBack(settings.hold_back)
+        self.latency = Latency()
         self.counts: Counter[str] = Counter()
         self.out: list[Action] = []
         self._ids = 0
@@ -120,6 +131,10 @@ class State:
     def reserve_ids(self, highest: int) -> None:
         """Ids up to this number are taken."""
         self._ids = max(self._ids, highest)
+
+    def reply_key(self, response_id: str | None) -> str:
+        """The name of a reply, also where the provider gives it none."""
+        return response_id or self.arbiter.running or ""
 
     def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND) -> None:
         self.out.append(Send(event, lane))
@@ -157,11 +172,16 @@ class State:
         """Send the next request for a reply, if one may go out."""
         if not self.lifecycle.live:
             return
-        idle = not self.turn.speaking and self.playback.pending == 0 and self.pause is None
+        idle = not self.turn.speaking and self.silent and self.pause is None
         create = self.arbiter.next(self.next_id("event"), now, idle=idle)
         if create is not None:
             lane = Lane.AUDIO if create.after_audio else Lane.COMMAND
             self.send(ResponseCreate(create.config, event_id=create.event_id), lane)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing waits to be heard."""
+        return self.playback.pending == 0 and self.holdback.size == 0
 
     @property
     def waiting(self) -> bool:
@@ -174,6 +194,9 @@ class State:
         times = [self.arbiter.deadline, self.tools.deadline, self.changes.deadline]
         if self.pause is not None:
             times.append(self.pause.resume_at)
+        times.append(self.holdback.deadline)
+        if self.latency.unheard:
+            times.append(self.playback.begins_at())
         if self.farewell is not None:
             times.append(self.farewell.give_up_at)
         if self.waiting:

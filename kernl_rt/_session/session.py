@@ -166,6 +166,11 @@ class RealtimeSession(Generic[T]):
         return self._driver.machine.history if self._driver is not None else ()
 
     @property
+    def config(self) -> SessionConfig:
+        """What was said and accepted: the agent's configuration with all changes since; empty until connected."""
+        return self._driver.machine.config if self._driver is not None else SessionConfig()
+
+    @property
     def usage(self) -> Usage:
         """What the session has cost so far."""
         return self._driver.machine.usage if self._driver is not None else Usage()
@@ -449,7 +454,7 @@ class RealtimeSession(Generic[T]):
     async def handoff(
         self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
     ) -> RealtimeAgent[Any]:
-        """What a :func:`~kernl_rt.handoff.handoff` tool does: :meth:`update_agent`, and wait until it is so.
+        """What a :func:`~kernl_rt.handoff` tool does: :meth:`update_agent`, and wait until it is so.
 
         For tools of your own that decide to whom. A failure is also an ``error`` event. Returns the agent. Cancelling it
         does not take the change back.

@@ -101,8 +101,10 @@ from kernl_rt.events.session import (
     AgentChanged as AgentChanged,
     CustomEvent as CustomEvent,
     EventsDropped as EventsDropped,
+    GuardrailTripped as GuardrailTripped,
     HistoryChanged as HistoryChanged,
     Interrupted as Interrupted,
+    LatencyMeasured as LatencyMeasured,
     PlaybackPaused as PlaybackPaused,
     PlaybackResumed as PlaybackResumed,
     SessionEvent as SessionEvent,
@@ -112,4 +114,5 @@ from kernl_rt.events.session import (
     ToolFinished as ToolFinished,
     ToolOutcome as ToolOutcome,
     UsageUpdated as UsageUpdated,
+    WaitingSince as WaitingSince,
 )

@@ -15,8 +15,10 @@ __all__ = [
     "AgentChanged",
     "CustomEvent",
     "EventsDropped",
+    "GuardrailTripped",
     "HistoryChanged",
     "Interrupted",
+    "LatencyMeasured",
     "SessionEvent",
     "Status",
     "PlaybackPaused",
@@ -26,9 +28,12 @@ __all__ = [
     "ToolFinished",
     "ToolOutcome",
     "UsageUpdated",
+    "WaitingSince",
 ]
 
 Status: TypeAlias = Literal["idle", "connecting", "connected", "reconnecting", "closing", "closed"]
+#: What the human waits from: the end of speech, a commit, a written message, the bare wish for a reply.
+WaitingSince: TypeAlias = Literal["speech", "commit", "message", "request"]
 ToolOutcome: TypeAlias = Literal["result", "error", "timeout", "cancelled", "denied"]
 
 
@@ -56,7 +61,7 @@ class Interrupted(Event):
     response_id: str | None = None
     item_id: str | None = None
     heard_ms: int = 0
-    reason: Literal["speech", "requested", "provider", "overflow", "closed"] = "speech"
+    reason: Literal["speech", "requested", "provider", "overflow", "guardrail", "closed"] = "speech"
 
 
 @frozen
@@ -145,6 +150,42 @@ class UsageUpdated(Event):
 
 
 @frozen
+class GuardrailTripped(Event):
+    """A guardrail refused a reply; at most one of these comes for each reply.
+
+    ``text`` is what it had read and ``reason`` what it said. ``stopped`` is false where it came too late: the reply was
+    over and heard, or the human had interrupted it already.
+    """
+
+    kind: ClassVar[str] = "guardrail.tripped"
+    topic: ClassVar[str | None] = "guardrail"
+    name: str
+    response_id: str | None
+    text: str
+    reason: str
+    stopped: bool = True
+
+
+@frozen
+class LatencyMeasured(Event):
+    """How long the human waited, in seconds.
+
+    For a reply: from the end of the human's turn (``since`` says what ended it) to the reply's first sound, received
+    (``to_first_audio``) and heard (``to_first_heard``; ``None`` where it never was). Where the provider says when
+    speech stopped, the silence that it waited for lies before that. For an interruption by speech: from its beginning
+    until the reply was stopped (``barge_in``), all else being ``None``.
+    """
+
+    kind: ClassVar[str] = "latency"
+    topic: ClassVar[str | None] = "latency"
+    response_id: str | None = None
+    to_first_audio: float | None = None
+    to_first_heard: float | None = None
+    barge_in: float | None = None
+    since: WaitingSince | None = None
+
+
+@frozen
 class EventsDropped(Event):
     """This consumer fell behind: so many events of each kind were shed for it, oldest first."""
 
@@ -179,6 +220,8 @@ SessionEvent: TypeAlias = (
     | HistoryChanged
     | AgentChanged
     | UsageUpdated
+    | GuardrailTripped
+    | LatencyMeasured
     | EventsDropped
     | CustomEvent
 )

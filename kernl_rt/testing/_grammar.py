@@ -50,6 +50,7 @@ Promise: TypeAlias = Literal[
     "done once",
     "silent after done",
     "silent after interrupted",
+    "interrupted once",
     "final after its deltas",
     "one outcome per tool call",
     "status in a chain",
@@ -81,7 +82,6 @@ REPLY: Final[dict[tuple[ReplyState, _Letter], ReplyState]] = {
     ("running", "interrupted"): "stopped",
     ("running", "done"): "done",
     ("stopped", "rest"): "stopped",
-    ("stopped", "interrupted"): "stopped",
     ("stopped", "done"): "over",
     ("done", "interrupted"): "over",
     # Late news that neither sounds nor grows: a disorderly provider's, see ``strict``.
@@ -89,7 +89,7 @@ REPLY: Final[dict[tuple[ReplyState, _Letter], ReplyState]] = {
     ("over", "rest"): "over",
 }
 
-#: What a step that is not in the table breaks: by the letter and, for ``partial``, the state.
+#: What each step breaks that is not in ``REPLY``.
 _BROKEN: Final[dict[tuple[ReplyState, _Letter], Promise]] = {
     ("unknown", "partial"): "created first",
     ("unknown", "rest"): "created first",
@@ -104,7 +104,8 @@ _BROKEN: Final[dict[tuple[ReplyState, _Letter], Promise]] = {
     ("stopped", "partial"): "silent after interrupted",
     ("done", "partial"): "silent after done",
     ("over", "partial"): "silent after done",
-    ("over", "interrupted"): "silent after interrupted",
+    ("stopped", "interrupted"): "interrupted once",
+    ("over", "interrupted"): "interrupted once",
 }
 #: Where a trace goes on after such a step, so that one broken promise is told once.
 _GOES_ON: Final[dict[_Letter, ReplyState]] = {

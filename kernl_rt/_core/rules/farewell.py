@@ -60,4 +60,4 @@ def due(state: State, now: float) -> bool:
 
 def _said(state: State) -> bool:
     quiet = state.arbiter.state == "idle" and not state.arbiter.waiting
-    return quiet and state.pause is None and not state.tools.open_calls() and state.playback.pending == 0
+    return quiet and state.pause is None and not state.tools.open_calls() and state.silent

@@ -110,7 +110,7 @@ def release(state: State, now: float) -> None:
                 state.counts["released_unchecked"] += unchecked
                 reply.play(state, sound, now)
             case AudioDone() as complete:
-                reply.play_done(state, complete)
+                reply.complete(state, complete, late=False)
             case ResponseDone() as done:
                 state.playback.finish(done.response.id)
                 state.emit(done)

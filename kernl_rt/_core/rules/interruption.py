@@ -13,6 +13,7 @@ from __future__ import annotations
 from attrs import define, field
 
 from kernl_rt._core.actions import ClearPlayback, FlushPlayback, Lane, Play
+from kernl_rt._core.holdback import with_unplayed
 from kernl_rt._core.inputs import PlaybackCleared
 from kernl_rt._core.playback import Cut
 from kernl_rt._core.rules import farewell, tools
@@ -42,7 +43,7 @@ def interrupt(state: State, reason: Reason, now: float, *, cancel: bool) -> None
         return
     running = state.arbiter.running
     state.playback.advance(now)
-    if running is None and state.playback.pending == 0:
+    if running is None and state.silent:
         farewell.revoke(state)
         tools.interrupted(state, now)
         if reason == "requested" and state.arbiter.state == "asked":
@@ -54,19 +55,19 @@ def interrupt(state: State, reason: Reason, now: float, *, cancel: bool) -> None
         state.out.append(ClearPlayback())
         return
     farewell.revoke(state)
-    _stop_generation(state, interruption, cancel=cancel)
+    stop_generation(state, interruption, cancel=cancel)
     state.interruption = interruption
     if state.settings.has_channel:
         state.out.append(ClearPlayback())
     else:
-        _cut(state, state.playback.clear(None, now), now)
+        conclude(state, state.playback.clear(None, now), now)
 
 
 def _recoverable(state: State) -> bool:
     return state.settings.recover_after is not None and state.settings.has_channel and state.playback.pending > 0
 
 
-def _stop_generation(state: State, interruption: Interruption, *, cancel: bool) -> None:
+def stop_generation(state: State, interruption: Interruption, *, cancel: bool) -> None:
     running = interruption.response_id
     if running is None:
         return
@@ -81,16 +82,20 @@ def playback_cleared(state: State, input: PlaybackCleared, now: float) -> None:
     pause = state.pause
     cuts = state.playback.clear(input.position_ms, now, keep=pause is not None)
     if pause is None:
-        _cut(state, cuts, now)
+        conclude(state, cuts, now)
         return
     pause.cuts = cuts
     first = cuts[0] if cuts else None
     state.emit(PlaybackPaused(first.item_id if first else None, first.heard_ms if first else 0))
 
 
-def _cut(state: State, cuts: list[Cut], now: float) -> None:
+def conclude(state: State, cuts: list[Cut], now: float) -> None:
     """What was heard is known: tell the provider, correct the history, and say that the reply was interrupted."""
     interruption, state.interruption = state.interruption, None
+    alone = interruption.response_id if interruption is not None and interruption.alone else None
+    if interruption is not None:
+        dropped = state.holdback.drop((alone or "") if interruption.alone else None)
+        cuts = with_unplayed(cuts, dropped, state.settings.output_format)
     changed = False
     for cut in cuts:
         if cut.response_id is not None and cut.response_id not in state.finished:
@@ -105,7 +110,7 @@ def _cut(state: State, cuts: list[Cut], now: float) -> None:
         _say(state, cuts, interruption)
         if changed:
             state.history_changed()
-        tools.interrupted(state, now)
+        tools.interrupted(state, now, response_id=alone)
 
 
 def _say(state: State, cuts: list[Cut], interruption: Interruption) -> None:
@@ -136,10 +141,10 @@ def confirm(state: State, now: float, reason: Reason | None = None, *, cancel: b
         return
     farewell.revoke(state)
     interruption = pause.interruption if reason is None else Interruption(reason, pause.interruption.response_id)
-    _stop_generation(state, interruption, cancel=cancel or pause.cancel)
+    stop_generation(state, interruption, cancel=cancel or pause.cancel)
     state.interruption = interruption
     state.playback.forget()
-    _cut(state, pause.cuts, now)
+    conclude(state, pause.cuts, now)
 
 
 def noise_stopped(state: State, now: float) -> None:

@@ -43,14 +43,24 @@ def audio(state: State, event: AudioDelta, now: float) -> None:
     """Sound: to the channel first, then to the listeners; of an interrupted or finished reply, to nobody."""
     response_id = event.response_id
     state.changes.spoken = True
-    if response_id in state.fenced or response_id in state.finished:
+    key = state.reply_key(response_id)
+    if response_id in state.fenced or response_id in state.finished or state.guardrails.tripped(key):
         state.counts["late_audio"] += 1
         state.conversation.generated(event.item_id, state.settings.output_format.ms(len(event.audio)))
         return
-    out = state.out
+    if response_id not in state.asides:
+        state.latency.received(key, now)
+        if state.holdback.on:
+            state.holdback.add(event, key, state.guardrails.version(key), now)
+            return
+    play(state, event, now)
+
+
+def play(state: State, event: AudioDelta, now: float) -> None:
+    out, response_id = state.out, event.response_id
     if response_id not in state.asides:
         size = len(event.audio)
-        kept = event.audio if state.settings.recover_after is not None else None
+        kept = event.audio if state.settings.recover_after is not None or state.guardrails.on else None
         state.playback.sent(response_id, event.item_id, event.content_index or 0, size, now, kept)
         if state.settings.has_channel and state.pause is None:
             out.append(Play(event.audio))
@@ -67,8 +77,18 @@ def _overflow(state: State, now: float) -> None:
 
 def audio_done(state: State, event: AudioDone, now: float) -> None:
     late = event.response_id in state.fenced or event.response_id in state.finished
-    if state.settings.has_channel and state.pause is None and not late and event.response_id not in state.asides:
-        state.out.append(FlushPlayback())
+    key = state.reply_key(event.response_id)
+    if state.holdback.holds(key):
+        state.holdback.add(event, key, 0, now)  # its sound first
+    else:
+        complete(state, event, late=late or event.response_id in state.asides)
+
+
+def complete(state: State, event: AudioDone, *, late: bool) -> None:
+    if not late:
+        state.playback.complete(event.response_id, event.item_id)
+        if state.settings.has_channel and state.pause is None:
+            state.out.append(FlushPlayback())
     state.emit(event)
 
 
@@ -87,11 +107,16 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         state.settle(state.asides.pop(response.id), result=response)
         return
     if response.id is not None:
+        if response.id in state.fenced:
+            state.guardrails.abandon(response.id)
         state.fenced.discard(response.id)
         state.finished.append(response.id)
-    state.playback.finish(response.id)
+    if state.holdback.holds(response.id or ""):
+        state.holdback.add(event, response.id or "", 0, now)  # its sound first
+    else:
+        state.playback.finish(response.id)
+        state.emit(event)
     served = state.arbiter.done(response.id)
-    state.emit(event)
     if response.usage is not None:
         state.usage = state.usage + response.usage
         state.emit(UsageUpdated(response.usage, state.usage, response.id))

@@ -57,10 +57,7 @@ def playback_cleared(state: State, input: PlaybackCleared, now: float) -> None:
 def _withdraw(state: State, response_id: str | None, position_ms: float | None, now: float) -> None:
     cuts, others = state.playback.withdraw(response_id, position_ms, now)
     if position_ms is not None:
-        for sound in others:
-            state.out.append(Play(sound))
-        if others and state.playback.complete:
-            state.out.append(FlushPlayback())
+        state.out.extend(FlushPlayback() if sound is None else Play(sound) for sound in others)
     interruption.conclude(state, cuts, now)
 
 

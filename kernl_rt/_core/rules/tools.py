@@ -55,7 +55,9 @@ def _heard(state: State, call: Call) -> bool:
     """Whether the human has heard what the model said before this call, where the tool must wait for that."""
     if not call.traits.waits_to_be_heard:
         return True
-    return call.group.closed and not state.playback.unheard(call.group.response_id)
+    response_id = call.group.response_id
+    waits = state.playback.unheard(response_id) or state.holdback.holds(response_id or "")
+    return call.group.closed and not waits
 
 
 def returned(state: State, input: ToolReturned, now: float) -> None:
@@ -115,9 +117,14 @@ def _stop(state: State, call: Call) -> None:
         state.out.append(CancelTool(call.call_id))
 
 
-def interrupted(state: State, now: float) -> None:
-    """The human spoke: what waited to be heard will not be, and tools that give way do."""
+def interrupted(state: State, now: float, *, response_id: str | None = None) -> None:
+    """The human spoke: what waited to be heard will not be, and tools that give way do.
+
+    With ``response_id`` it concerns the calls of that reply alone.
+    """
     for call in state.tools.open_calls():
+        if response_id not in (None, call.group.response_id):
+            continue
         if call.state == "held":
             end(state, call, "cancelled", UNHEARD, now, owes=False)
         elif call.traits.on_interrupt == "cancel":
