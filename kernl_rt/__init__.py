@@ -43,6 +43,7 @@ from kernl_rt.exceptions import (
     RealtimeError as RealtimeError,
     ToolError as ToolError,
 )
+from kernl_rt.guardrail import Guardrail as Guardrail
 from kernl_rt.handoff import handoff as handoff
 from kernl_rt.tool import Tool as Tool, Toolkit as Toolkit, tool as tool
 

@@ -57,9 +57,7 @@ class SessionHandle(Protocol):
 
     def update_agent(self, agent: RealtimeAgent[Any], /) -> object: ...
 
-    async def handoff(
-        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
-    ) -> RealtimeAgent[Any]: ...
+    async def handoff(self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /) -> RealtimeAgent[Any]: ...
 
     def approve(self, call_id: str, *, always: bool = False) -> object: ...
 
@@ -123,9 +121,7 @@ class _ThreadedSession:
     def update_agent(self, agent: RealtimeAgent[Any], /) -> object:
         return from_thread.run_sync(lambda: self._live().update_agent(agent))
 
-    async def handoff(
-        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
-    ) -> RealtimeAgent[Any]:
+    async def handoff(self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /) -> RealtimeAgent[Any]:
         raise SessionStateError("a plain tool cannot await: make it an 'async def', or use update_agent(agent)")
 
     def approve(self, call_id: str, *, always: bool = False) -> object:

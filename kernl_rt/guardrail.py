@@ -42,7 +42,8 @@ class Guardrail(Generic[T_contra]):
     When it trips, the reply is cancelled at the provider, the channel is cleared, nothing more of it is played or
     reported, and a ``guardrail`` event tells of it. A reply trips once, whatever other checks say. Then ``follow_up``,
     a text with ``{name}`` and ``{reason}`` in it, is told to the model as a system message, and a reply to it is asked
-    for; ``None`` leaves it at silence. A reply that is over but still plays is silenced, with no message.
+    for; ``None`` leaves it at silence. A reply that is over but still plays is silenced, with no message (but with one
+    where ``hold_back`` kept its end from being heard and no other reply has begun).
 
     A check that raises, takes too long or returns something else is an ``error`` event; it counts as not tripped, with
     ``fail_closed=True`` as tripped.
@@ -66,7 +67,7 @@ class Guardrail(Generic[T_contra]):
         if not callable(self.check):
             raise MisconfiguredError(f"{where}: check must be a function of the text and the context")
         if not _is_number(self.threshold) or not self.threshold >= 1:
-            raise MisconfiguredError(f"{where}: threshold={self.threshold!r} must be a number of characters, at least 1")
+            raise MisconfiguredError(f"{where}: threshold={self.threshold!r} must be at least 1 character")
         if not _is_number(self.timeout) or not self.timeout > 0:
             raise MisconfiguredError(f"{where}: timeout={self.timeout!r} must be seconds above 0")
         if not isinstance(self.fail_closed, bool):

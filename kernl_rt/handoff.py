@@ -47,7 +47,9 @@ def handoff(
     elif not callable(agent):
         raise MisconfiguredError(f"handoff() takes a RealtimeAgent or a function that gives it, not {agent!r}")
     elif name is None:
-        raise MisconfiguredError("handoff() to an agent that a function gives needs a name, handoff(…, name='transfer_to_…')")
+        raise MisconfiguredError(
+            "handoff() to an agent that a function gives needs a name, handoff(…, name='transfer_to_…')"
+        )
     else:
         description = description or "Hand the conversation over to another agent."
 

@@ -85,12 +85,20 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(bytes, lambda value: pybase64.b64encode(value).decode("ascii"))
 
     def sequence(value: Any, kind: Any) -> Any:
-        return converter.structure(_exactly(list)(value, kind), tuple[get_args(kind)[0], ...])
+        each: Any = get_args(kind)[0]
+        many: Any = tuple[each, ...]
+        return converter.structure(_exactly(list)(value, kind), many)
 
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Sequence, sequence)
+    def is_sequence(kind: Any) -> bool:
+        return get_origin(kind) is Sequence
+
+    def tag(kind: Any) -> str:
+        return str(kind.type)
+
+    converter.register_structure_hook_func(is_sequence, sequence)
     converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], _mapping)
     converter.register_unstructure_hook_func(lambda kind: kind == Mapping[str, Any], _plain)
-    configure_tagged_union(ConversationItem, converter, tag_generator=lambda item: str(item.type), tag_name="type")
+    configure_tagged_union(ConversationItem, converter, tag_generator=tag, tag_name="type")
     return converter
 
 

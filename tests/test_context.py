@@ -71,9 +71,7 @@ class FakeSession:
     def update_agent(self, agent: RealtimeAgent[Any], /) -> object:
         return self.note("update_agent", agent)
 
-    async def handoff(
-        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
-    ) -> RealtimeAgent[Any]:
+    async def handoff(self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /) -> RealtimeAgent[Any]:
         self.note("handoff", agent)
         return agent if isinstance(agent, RealtimeAgent) else agent()
 

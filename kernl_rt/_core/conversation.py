@@ -75,7 +75,8 @@ class Conversation:
         if item.id is None or (late and item.id in self._deleted):
             return False
         self._deleted.pop(item.id, None)
-        if item.id not in self._items and not self._name(item, previous_item_id):
+        named = item.id not in self._items and self._name(item, previous_item_id)
+        if item.id not in self._items:
             self._items[item.id] = item
             self._place(item.id, previous_item_id)
             for index, text in self._early.pop(item.id, {}).items():
@@ -83,7 +84,7 @@ class Conversation:
             return True
         known = self._items[item.id]
         merged = self._items[item.id] = _merge(known, item)
-        return merged != known
+        return named or merged != known
 
     def _place(self, key: str, previous_item_id: str | None) -> None:
         if previous_item_id == "root":
@@ -180,7 +181,7 @@ class Conversation:
     def cut_rest(self, response_id: str | None, cut: Collection[str]) -> bool:
         """Nothing was heard of the reply's items that are not among ``cut``: its words come before its sound."""
         rest = [item for item, reply in self._reply_of.items() if reply == response_id and item not in cut]
-        return any([self.cut_unheard(item_id) for item_id in rest])
+        return bool(sum(self.cut_unheard(item_id) for item_id in rest))
 
     def cut_unheard(self, item_id: str) -> bool:
         """Nothing of the item was heard, unless we know better."""

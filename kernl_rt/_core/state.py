@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -17,7 +17,7 @@ from kernl_rt._core.guardrails import Guardrails, GuardrailSettings
 from kernl_rt._core.holdback import HoldBack
 from kernl_rt._core.latency import Latency
 from kernl_rt._core.lifecycle import Lifecycle
-from kernl_rt._core.playback import Playback
+from kernl_rt._core.playback import Cut, Playback
 from kernl_rt._core.seeding import Seeding
 from kernl_rt._core.toolcalls import ToolLedger, ToolTraits
 from kernl_rt._core.turn import Turn
@@ -35,11 +35,7 @@ from kernl_rt.events import (
 from kernl_rt.exceptions import CommandError, CommandRejected
 from kernl_rt.items import ConversationItem
 
-if TYPE_CHECKING:
-    from kernl_rt._core.rules.farewell import Farewell
-    from kernl_rt._core.rules.interruption import Pause
-
-__all__ = ["Interruption", "Reason", "Settings", "State"]
+__all__ = ["Farewell", "Interruption", "Pause", "Reason", "Settings", "State"]
 
 #: So many finished replies are remembered, to know their late events.
 _REMEMBERED = 64
@@ -85,6 +81,25 @@ class Interruption:
     response_id: str | None
     #: It means this reply alone: what else plays goes on.
     alone: bool = False
+
+
+@define
+class Pause:
+    """A reply that stands still until it is known whether the human spoke."""
+
+    interruption: Interruption
+    cancel: bool
+    cuts: list[Cut] = field(factory=list)
+    #: When silence proves that it was nothing; ``None`` while the noise goes on.
+    resume_at: float | None = None
+
+
+@frozen
+class Farewell:
+    """The session ends when the goodbye was heard, or at ``give_up_at``. ``commands`` settle with whether it did."""
+
+    commands: tuple[int, ...]
+    give_up_at: float
 
 
 class State:

@@ -99,7 +99,9 @@ class LiveChanges:
 
     # -- the agent ----------------------------------------------------------------------------------------------------
 
-    def update_agent(self, driver: Driver, agent: RealtimeAgent[Any], *, handoff: bool = False) -> Command[SessionConfig]:
+    def update_agent(
+        self, driver: Driver, agent: RealtimeAgent[Any], *, handoff: bool = False
+    ) -> Command[SessionConfig]:
         self._check_able("update_agent")
         self._check_agent(agent)
         ready = isinstance(agent.instructions, str)
@@ -117,7 +119,7 @@ class LiveChanges:
     async def handoff(
         self, driver: Driver, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]]
     ) -> RealtimeAgent[Any]:
-        """Change the agent and wait until it is so. A failure is an ``error`` event, too: the model alone would know."""
+        """Change the agent and wait until it is so. A failure is an ``error`` event, too: else only the model knows."""
         try:
             if not isinstance(agent, RealtimeAgent) and callable(agent):
                 agent = agent()
@@ -150,11 +152,9 @@ class LiveChanges:
             )
 
     def _traits(self, agent: RealtimeAgent[Any]) -> AgentTraits:
-        for number, known in enumerate(self.agents):
-            if known is agent:
-                break
-        else:
-            number = len(self.agents)
+        numbers = [number for number, known in enumerate(self.agents) if known is agent]
+        number = numbers[0] if numbers else len(self.agents)
+        if not numbers:
             self.agents.append(agent)
         return AgentTraits(number, agent.id, traits_of(agent.tools, number))
 
@@ -194,7 +194,9 @@ class LiveChanges:
 
 def _said(config: SessionConfig | None, changes: Any) -> SessionConfig:
     if config is not None and not isinstance(config, SessionConfig):
-        raise MisconfiguredError(f"update() takes a SessionConfig, or its options by name, not a {type(config).__name__}")
+        raise MisconfiguredError(
+            f"update() takes a SessionConfig, or its options by name, not a {type(config).__name__}"
+        )
     unknown = sorted(set(changes) - set(ConfigChanges.__annotations__))
     if unknown:
         raise MisconfiguredError(f"update() has no option {unknown[0]!r}; the options are those of SessionConfig")
@@ -216,5 +218,5 @@ def _check_frozen(state: State, over: SessionConfig, holds: SessionConfig) -> No
     if spoken and over.voice is not None and (speaks is None or speaks.id != over.voice.id):
         known = "" if speaks is None else f" {speaks.id!r}"
         raise MisconfiguredError(
-            f"voice={over.voice.id!r}: the voice{known} was heard and cannot change; leave it out, or start a new session"
+            f"voice={over.voice.id!r}: the voice{known} was heard and stays; leave it out, or start a new session"
         )

@@ -12,7 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
@@ -23,7 +23,7 @@ from kernl_rt._emitter import Emitter, Listener
 from kernl_rt._session.command import Command
 from kernl_rt._session.stream import Streams, topics_of
 from kernl_rt.events import Interrupted, SessionError
-from kernl_rt.exceptions import CommandError, SessionStateError
+from kernl_rt.exceptions import SessionStateError
 
 __all__ = ["Driver", "Gate"]
 
@@ -61,6 +61,8 @@ class Driver:
         self.to_channel: deque[bytes | None] = deque()
         self.to_tools: deque[actions.StartTool | actions.CheckApproval] = deque()
         self.model_gate, self.channel_gate, self.tools_gate, self.clock_gate = Gate(), Gate(), Gate(), Gate()
+        self.to_guardrails: deque[actions.StartCheck] = deque()
+        self.guardrails_gate = Gate()
         self.room_gate = Gate()
         self.stopping = Gate()
         self.stopped = False
@@ -151,6 +153,10 @@ class Driver:
         self.to_tools.append(action)
         self.tools_gate.open()
 
+    def _start_check(self, action: actions.StartCheck) -> None:
+        self.to_guardrails.append(action)
+        self.guardrails_gate.open()
+
     def _cancel_tool(self, action: actions.CancelTool) -> None:
         self.cancel_tool(action.call_id)
 
@@ -158,11 +164,13 @@ class Driver:
         command = self._commands.pop(action.command)
         if command.settle(action.error, action.result) or action.error is None:
             return
-        if isinstance(action.error, CommandError) and command.state in ("lost", "aborted"):
+        if command.state in ("lost", "aborted") and not self.machine.state.lifecycle.live:
             return  # the session's own end says so already
-        message = f"{command.verb}() was refused: {action.error}"
+        refused = command.state == "rejected"
+        message = f"{command.verb}() {'was refused' if refused else 'failed'}: {action.error}"
         code = getattr(action.error, "code", None)
-        self.feed(inputs.ErrorNoticed(SessionError(message, code=code, source="provider", cause=action.error)))
+        source: Literal["provider", "session"] = "provider" if refused else "session"
+        self.feed(inputs.ErrorNoticed(SessionError(message, code=code, source=source, cause=action.error)))
 
     def _switch_agent(self, action: actions.SwitchAgent) -> None:
         self.switch_agent(action.agent)
@@ -218,6 +226,7 @@ _ROUTES: dict[type, Callable[[Driver, Any], None]] = {
     actions.StartTool: Driver._start_tool,
     actions.CheckApproval: Driver._start_tool,
     actions.CancelTool: Driver._cancel_tool,
+    actions.StartCheck: Driver._start_check,
     actions.Settle: Driver._settle,
     actions.SwitchAgent: Driver._switch_agent,
     actions.UseInputFormat: Driver._use_input_format,

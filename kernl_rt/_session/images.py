@@ -71,7 +71,9 @@ def _checked_url(url: str, mime_type: str | None) -> str:
         return url
     head, comma, data = url.partition(",")
     if not (head.startswith("data:image/") and head.endswith(";base64") and comma):
-        raise MisconfiguredError("an image's URL starts with 'https://' or 'data:image/…;base64,'; pass a file as bytes")
+        raise MisconfiguredError(
+            "an image's URL starts with 'https://' or 'data:image/…;base64,'; pass a file as bytes"
+        )
     _check_size(len(data) * 3 // 4)
     try:
         pybase64.b64decode(data, validate=True)

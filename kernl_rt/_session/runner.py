@@ -25,6 +25,7 @@ from kernl_rt._emitter import Emitter
 from kernl_rt._session import pumps
 from kernl_rt._session.changes import LiveChanges
 from kernl_rt._session.driver import Driver
+from kernl_rt._session.guardrails import GuardrailRunner, guardrail_settings
 from kernl_rt._session.stream import Streams
 from kernl_rt._session.tools import ToolRunner, traits_of
 from kernl_rt.abc import RealtimeChannel, RealtimeConnection, RealtimeModel, RealtimeTransport
@@ -38,6 +39,7 @@ from kernl_rt.exceptions import (
     ProtocolError,
     SessionStateError,
 )
+from kernl_rt.guardrail import Guardrail
 from kernl_rt.items import ConversationItem
 
 __all__ = ["Runner"]
@@ -58,6 +60,8 @@ class Runner:
     recover_after: float | None
     changes: LiveChanges
     history: Sequence[ConversationItem]
+    guardrails: Sequence[Guardrail[Any]] = ()
+    hold_back: float | None = None
     driver: Driver | None = field(default=None, init=False)
     _connecting: anyio.CancelScope | None = field(default=None, init=False)
     _close_reason: str | None = field(default=None, init=False)
@@ -100,6 +104,8 @@ class Runner:
             marks=channel is not None and channel.reports_playback,
             tools=traits_of(self.agent.tools),
             recover_after=self.recover_after,
+            guardrails=guardrail_settings(self.guardrails),
+            hold_back=self.hold_back,
             agent=self.agent.id,
             history=self.history,
         )
@@ -160,6 +166,9 @@ class Runner:
             nursery.start_soon(pumps.model_out, driver, connection, name="kernl_rt model out")
             nursery.start_soon(pumps.clock, driver, name="kernl_rt clock")
             nursery.start_soon(tools.dispatch, name="kernl_rt tools")
+            if self.guardrails:
+                guardrails = GuardrailRunner(driver, self.guardrails, self.context)
+                nursery.start_soon(guardrails.dispatch, name="kernl_rt guardrails")
             nursery.start_soon(self.changes.serve, driver, name="kernl_rt agents")
             if self.channel is not None:
                 nursery.start_soon(pumps.channel_in, driver, self.channel, name="kernl_rt channel in")

@@ -18,6 +18,7 @@ from kernl_rt._session.changes import ConfigChanges, LiveChanges
 from kernl_rt._session.command import Command
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.errors import bare
+from kernl_rt._session.guardrails import checked_guardrails, checked_hold_back
 from kernl_rt._session.images import image_message
 from kernl_rt._session.runner import Runner
 from kernl_rt._session.statistics import SessionStatistics, statistics_of
@@ -28,6 +29,7 @@ from kernl_rt.config import ConnectOptions, Credential, ResponseConfig, SessionC
 from kernl_rt.context import Context
 from kernl_rt.events import ClientEvent, CustomEvent, RawClientEvent, Response, SessionError, Status, Usage
 from kernl_rt.exceptions import CommandError, LaneFull, MisconfiguredError, SessionStateError
+from kernl_rt.guardrail import Guardrail
 from kernl_rt.items import ContentPart, ConversationItem, Message
 
 __all__ = ["RealtimeSession"]
@@ -69,6 +71,8 @@ class RealtimeSession(Generic[T]):
         connect_options: ConnectOptions | None = None,
         recover_after: float | None = None,
         history: Iterable[ConversationItem] = (),
+        guardrails: Sequence[Guardrail[T]] = (),
+        hold_back: bool | float = False,
     ) -> None:
         """
         Args:
@@ -82,6 +86,12 @@ class RealtimeSession(Generic[T]):
                 interrupts. Needs a channel.
             history: the conversation to go on with, as ``session.history`` or :func:`kernl_rt.history.load_history` give
                 it. The model is told the words; sound of its own cannot be told, nor what nobody heard.
+            guardrails: they read the model's replies, and stop what must not be said. See
+                :class:`~kernl_rt.guardrail.Guardrail`.
+            hold_back: ``True`` or seconds. A reply's audio is then neither played nor reported before the words that
+                came ahead of it have passed all guardrails, the audio at its end not before its last words have; at
+                most so many seconds (2 where ``True``), after which it goes on unchecked, and
+                ``statistics().discarded`` counts it (``released_unchecked``). ``response.done`` waits for its audio.
             credential: a short-lived key, used instead of the model's own.
 
         Raises:
@@ -114,6 +124,8 @@ class RealtimeSession(Generic[T]):
             raise MisconfiguredError(f"recover_after={recover_after!r} must be more than 0 seconds, or None")
         self._recover_after = recover_after
         self._history = _checked_history(history)
+        self._guardrails = checked_guardrails(guardrails)
+        self._hold_back = checked_hold_back(hold_back, self._guardrails)
         bound: Context[Any] = Context.of(context).bind(self, agent)
         self._context: Context[T] = bound
         self._changes = LiveChanges(chosen, self._options, bound, model is not None, [agent], agent)
@@ -275,6 +287,8 @@ class RealtimeSession(Generic[T]):
             streams=self._streams,
             publish=self._publish,
             recover_after=self._recover_after,
+            guardrails=self._guardrails,
+            hold_back=self._hold_back,
             changes=self._changes,
             history=self._history,
         )
@@ -332,7 +346,9 @@ class RealtimeSession(Generic[T]):
             MisconfiguredError: the model takes no images; or the image is too large or of an unknown kind.
         """
         if not self._model.capabilities.image_input:
-            raise MisconfiguredError(f"{self._model.provider}'s {self._model.name} takes no images; describe it in words")
+            raise MisconfiguredError(
+                f"{self._model.provider}'s {self._model.name} takes no images; describe it in words"
+            )
         return self.send_item(image_message(image, mime_type, detail, text), reply=reply)
 
     async def ask(self, text: str) -> Response:
@@ -451,9 +467,7 @@ class RealtimeSession(Generic[T]):
         """
         return self._changes.update_agent(self._free("update_agent"), agent)
 
-    async def handoff(
-        self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /
-    ) -> RealtimeAgent[Any]:
+    async def handoff(self, agent: RealtimeAgent[Any] | Callable[[], RealtimeAgent[Any]], /) -> RealtimeAgent[Any]:
         """What a :func:`~kernl_rt.handoff` tool does: :meth:`update_agent`, and wait until it is so.
 
         For tools of your own that decide to whom. A failure is also an ``error`` event. Returns the agent. Cancelling it

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import anyio
 from attrs import frozen
 
+from kernl_rt._core.latency import Durations, Latency
 from kernl_rt._session.driver import Driver
+from kernl_rt.events import Usage
 
-__all__ = ["LaneStatistics", "SessionStatistics", "StreamStatistics", "statistics_of"]
+__all__ = ["Durations", "LaneStatistics", "LatencyStatistics", "SessionStatistics", "StreamStatistics", "statistics_of"]
 
 
 @frozen
@@ -32,6 +34,16 @@ class StreamStatistics:
 
 
 @frozen
+class LatencyStatistics:
+    """Waiting times, all in seconds; see :class:`~kernl_rt.events.LatencyMeasured`. ``tools``: how long calls ran."""
+
+    to_first_audio: Durations
+    to_first_heard: Durations
+    barge_in: Durations
+    tools: Durations
+
+
+@frozen
 class SessionStatistics:
     """A snapshot; see :meth:`RealtimeSession.statistics`."""
 
@@ -44,6 +56,13 @@ class SessionStatistics:
     #: Commands that the provider has not answered.
     open_commands: int
     running_tools: int
+    #: Sound that waits for its words to pass the guardrails, in milliseconds.
+    held_back_ms: float
+    #: Checks of guardrails that have not come back.
+    running_checks: int
+    latency: LatencyStatistics
+    #: What the session has cost so far.
+    usage: Usage
     streams: tuple[StreamStatistics, ...]
     #: What arrived and was of no use: late audio of interrupted replies, duplicate calls, sound while muted.
     discarded: Mapping[str, int]
@@ -64,6 +83,14 @@ def statistics_of(driver: Driver) -> SessionStatistics:
         heard_ms=state.playback.heard_ms,
         open_commands=driver.open_commands,
         running_tools=len(state.tools.open_calls()),
+        held_back_ms=state.settings.output_format.ms(state.holdback.size),
+        running_checks=state.guardrails.in_flight,
+        latency=_latency_of(state.latency),
+        usage=state.usage,
         streams=tuple(StreamStatistics(len(s), s.peak, s.dropped) for s in driver.streams),
         discarded=dict(state.counts),
     )
+
+
+def _latency_of(latency: Latency) -> LatencyStatistics:
+    return LatencyStatistics(latency.to_first_audio, latency.to_first_heard, latency.barge_in, latency.tools)

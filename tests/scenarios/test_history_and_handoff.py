@@ -38,7 +38,6 @@ from kernl_rt.events import (
 )
 from kernl_rt.exceptions import (
     CommandAborted,
-    CommandLost,
     CommandRejected,
     LaneFull,
     MisconfiguredError,
@@ -778,7 +777,9 @@ async def test_seeding() -> None:
         assert seeds[0] == Message(
             "user", [ContentPart("input_text", text="my name is Ann")], id="u1", status="completed"
         )
-        assert seeds[1] == Message("assistant", [ContentPart("output_text", text="Hello")], id="a1", status="incomplete")
+        assert seeds[1] == Message(
+            "assistant", [ContentPart("output_text", text="Hello")], id="a1", status="incomplete"
+        )
         first, first_output, second, second_output = seeds[2:]
         assert isinstance(first, FunctionCall)
         assert isinstance(first_output, FunctionCallOutput)
@@ -803,7 +804,7 @@ async def test_seeds_are_in_the_history_when_connect_returns() -> None:
         assert [item.id for item in session.history] == ["u1"]
         session.send_message("now")
         await quiet()
-        assert [event.item.id for event in model.peer.heard(ItemCreate)][0] == "u1", "before anything else"
+        assert model.peer.heard(ItemCreate)[0].item.id == "u1", "before anything else"
 
 
 async def test_a_long_history_does_not_fill_the_lane_of_commands() -> None:
@@ -831,8 +832,6 @@ def evolve_id(message: Message, name: str) -> Message:
 
 
 async def test_a_refused_seed_is_reported_and_gone() -> None:
-    async with calling() as call:
-        pass
     model = ScriptedModel(acknowledge=False)
     agent: RealtimeAgent[Any] = RealtimeAgent(id="a", name="A", instructions="x", model=model)
     errors: list[SessionError] = []

@@ -5,31 +5,15 @@ Whoever answers first decides. No answer within the tool's ``approval_timeout`` 
 
 from __future__ import annotations
 
-from kernl_rt._core.actions import CheckApproval
 from kernl_rt._core.inputs import ApprovalChecked, ApprovalGiven, ApprovalRefused
 from kernl_rt._core.rules import tools
 from kernl_rt._core.state import State
 from kernl_rt._core.toolcalls import Call
-from kernl_rt.events import SessionError, ToolApprovalRequired
+from kernl_rt.events import SessionError
 from kernl_rt.exceptions import CommandRejected
 
 DENIED = "The call was not approved."
 TIMED_OUT = "Nobody approved the call in time."
-
-
-def ask(state: State, call: Call, now: float) -> None:
-    """The call may run as far as what was heard is concerned: does anybody have to agree?"""
-    if call.traits.approval == "none" or call.name in state.tools.approved:
-        call.move("approved")
-    elif call.traits.approval == "predicate":
-        state.out.append(CheckApproval(call.call_id, call.name, call.arguments, call.traits.agent))
-    else:
-        _require(state, call, now)
-
-
-def _require(state: State, call: Call, now: float) -> None:
-    call.deny_at = now + call.traits.approval_timeout
-    state.emit(ToolApprovalRequired(call.call_id, call.name, call.arguments))
 
 
 def checked(state: State, input: ApprovalChecked, now: float) -> None:
@@ -42,7 +26,7 @@ def checked(state: State, input: ApprovalChecked, now: float) -> None:
             SessionError(f"needs_approval of {call.name} raised: {input.error}", source="tool", cause=input.error)
         )
     if input.needed:
-        _require(state, call, now)
+        tools.require_consent(state, call, now)
     else:
         call.move("approved")
         tools.advance(state, now)

@@ -6,22 +6,12 @@ human who speaks meanwhile revokes it. It is bounded: after its time the session
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from kernl_rt._core.inputs import HangUpRequested
-from kernl_rt._core.state import State
+from kernl_rt._core.state import Farewell, State
 
 HUNG_UP = "hung up"
 #: Seconds that the goodbye of a terminal tool may take.
 PATIENCE = 30.0
-
-
-@frozen
-class Farewell:
-    """The session ends when the goodbye was heard, or at ``give_up_at``. ``commands`` settle with whether it did."""
-
-    commands: tuple[int, ...]
-    give_up_at: float
 
 
 def requested(state: State, input: HangUpRequested, now: float) -> None:

@@ -78,12 +78,13 @@ def returned(state: State, input: CheckReturned, now: float) -> None:
 
 
 def _trip(state: State, check: Check, reason: str, now: float) -> None:
-    """The reply is stopped at once. One that still ran is followed by a word on why, so that the model can mend it."""
-    runs = check.key == state.arbiter.running and check.key not in state.fenced
+    """The reply is stopped at once. Where the human would be left in silence, the model is told why, and mends it."""
+    owes = check.key == state.arbiter.running and check.key not in state.fenced
+    owes = owes or (state.holdback.holds(check.key) and state.arbiter.state == "idle")
     stopped = still_to_come(state, check.key, now)
     state.emit(GuardrailTripped(check.settings.name, check.key or None, check.text, reason, stopped))
     silence(state, check.key, "guardrail", now)
-    if runs and check.settings.follow_up is not None:
+    if owes and check.settings.follow_up is not None:
         _follow_up(state, check.settings.follow_up.format(name=check.settings.name, reason=reason), now)
 
 

@@ -1,35 +1,22 @@
 """Interruptions: the reply stops, here and at the provider, and is cut at what was heard.
 
-One path for all of them: speech that the provider heard, speech that our own side heard, the caller's ``interrupt()``, a
-stuck speaker. What was heard is known once the channel has been cleared, in the same tick.
+One path for all of them: speech that the provider heard, speech that our own side heard, the caller's ``interrupt()``,
+a stuck speaker. What was heard is known once the channel has been cleared, in the same tick.
 
-Recovery from a false alarm (``recover_after``): noise may sound like speech. The reply is then only *paused* at first: the
-channel is cleared and what was unheard is kept. Words, or a new reply, make it an interruption; silence for that long
-after the noise makes it none, and the rest of the reply plays on.
+Recovery from a false alarm (``recover_after``): noise may sound like speech. The reply is then only *paused* at first:
+the channel is cleared and what was unheard is kept. Words, or a new reply, make it an interruption; silence for that
+long after the noise makes it none, and the rest of the reply plays on.
 """
 
 from __future__ import annotations
-
-from attrs import define, field
 
 from kernl_rt._core.actions import ClearPlayback, FlushPlayback, Lane, Play
 from kernl_rt._core.holdback import with_unplayed
 from kernl_rt._core.inputs import PlaybackCleared
 from kernl_rt._core.playback import Cut
 from kernl_rt._core.rules import farewell, tools
-from kernl_rt._core.state import Interruption, Reason, State
+from kernl_rt._core.state import Interruption, Pause, Reason, State
 from kernl_rt.events import Interrupted, ItemTruncate, PlaybackPaused, PlaybackResumed, ResponseCancel
-
-
-@define
-class Pause:
-    """A reply that stands still until it is known whether the human spoke."""
-
-    interruption: Interruption
-    cancel: bool
-    cuts: list[Cut] = field(factory=list)
-    #: When silence proves that it was nothing; ``None`` while the noise goes on.
-    resume_at: float | None = None
 
 
 def interrupt(state: State, reason: Reason, now: float, *, cancel: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from kernl_rt._core.actions import ClearPlayback, FlushPlayback, Play
 from kernl_rt._core.inputs import PlaybackCleared
 from kernl_rt._core.rules import interruption
-from kernl_rt._core.state import Interruption, Reason, State
+from kernl_rt._core.state import Interruption, Pause, Reason, State
 
 
 def still_to_come(state: State, key: str, now: float) -> bool:
@@ -61,7 +61,7 @@ def _withdraw(state: State, response_id: str | None, position_ms: float | None, 
     interruption.conclude(state, cuts, now)
 
 
-def _take_out_of_the_pause(state: State, pause: interruption.Pause, stopped: Interruption, now: float) -> None:
+def _take_out_of_the_pause(state: State, pause: Pause, stopped: Interruption, now: float) -> None:
     """Nothing plays: the reply is taken out of what would be played on."""
     cuts = [cut for cut in pause.cuts if cut.response_id == stopped.response_id]
     pause.cuts = [cut for cut in pause.cuts if cut.response_id != stopped.response_id]

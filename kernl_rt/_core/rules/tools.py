@@ -5,13 +5,22 @@ On its way to running a call may wait to be heard and wait for consent (:mod:`ke
 
 from __future__ import annotations
 
-from kernl_rt._core.actions import CancelTool, StartTool
+from kernl_rt._core.actions import CancelTool, CheckApproval, StartTool
 from kernl_rt._core.arbiter import Wish
 from kernl_rt._core.inputs import ToolReturned
-from kernl_rt._core.rules import consent, farewell
+from kernl_rt._core.rules import farewell
 from kernl_rt._core.state import State
 from kernl_rt._core.toolcalls import Call, Group, ToolTraits
-from kernl_rt.events import Response, SessionError, ToolCalled, ToolCancelled, ToolFinished, ToolOutcome, ToolResult
+from kernl_rt.events import (
+    Response,
+    SessionError,
+    ToolApprovalRequired,
+    ToolCalled,
+    ToolCancelled,
+    ToolFinished,
+    ToolOutcome,
+    ToolResult,
+)
 
 #: What the model is told of a call that the human cut short.
 INTERRUPTED = "The human interrupted; the call was cancelled."
@@ -46,7 +55,7 @@ def advance(state: State, now: float) -> None:
     for call in state.tools.open_calls():
         if call.state == "held" and _heard(state, call):
             call.move("heard")
-            consent.ask(state, call, now)
+            _ask_for_consent(state, call, now)
     for call in state.tools.startable():
         state.out.append(StartTool(call.call_id, call.name, call.arguments, call.traits.agent))
 
@@ -58,6 +67,21 @@ def _heard(state: State, call: Call) -> bool:
     response_id = call.group.response_id
     waits = state.playback.unheard(response_id) or state.holdback.holds(response_id or "")
     return call.group.closed and not waits
+
+
+def _ask_for_consent(state: State, call: Call, now: float) -> None:
+    """The call may run as far as what was heard is concerned: does anybody have to agree?"""
+    if call.traits.approval == "none" or call.name in state.tools.approved:
+        call.move("approved")
+    elif call.traits.approval == "predicate":
+        state.out.append(CheckApproval(call.call_id, call.name, call.arguments, call.traits.agent))
+    else:
+        require_consent(state, call, now)
+
+
+def require_consent(state: State, call: Call, now: float) -> None:
+    call.deny_at = now + call.traits.approval_timeout
+    state.emit(ToolApprovalRequired(call.call_id, call.name, call.arguments))
 
 
 def returned(state: State, input: ToolReturned, now: float) -> None:
