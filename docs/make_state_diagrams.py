@@ -86,7 +86,7 @@ _OPERATIONS: dict[str, Callable[[Arbiter], object]] = {
 
 def arbiter_edges() -> list[Edge]:
     """What each operation did in each state, where it did anything."""
-    edges = []
+    edges: list[Edge] = []
     for source, make in _STATES.items():
         for name, operate in _OPERATIONS.items():
             arbiter = make()

@@ -129,8 +129,8 @@ class Guardrails:
 
     def abandon(self, key: str) -> None:
         """The reply was interrupted: what was not said of it need not be checked."""
-        if key in self._watches:
-            self._watches[key].abandoned = True
+        if self.on:
+            self._watch(key).abandoned = True
 
     # -- what the guardrails say --------------------------------------------------------------------------------------
 
@@ -198,10 +198,12 @@ class Guardrails:
         return next(each for each in self._watches[check.key].progress if each.settings is check.settings)
 
     def _due(self, key: str, watch: _Watch) -> list[Check]:
-        if watch.tripped or watch.abandoned or not watch.size:
+        if watch.tripped or watch.abandoned:
             return []
         due = []
         for progress in watch.progress:
+            if not watch.size:  # no words: nothing to ask
+                progress.passed = progress.asked = watch.version
             grown = abs(watch.size - progress.asked_size) >= progress.settings.threshold
             complete = progress.asked < watch.final
             if progress.in_flight is None and progress.asked < watch.version and (grown or complete):

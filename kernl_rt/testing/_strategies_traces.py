@@ -122,7 +122,7 @@ class _Author:
         response_id = f"resp_{self.replies}"
         ending = self.draw(st.sampled_from(endings))
         self.say(ResponseCreated(Response(id=response_id, status="in_progress")))
-        kinds = ["speech", "text", *(["call"] if calls and self.tools else [])]
+        kinds = ["text", "speech", *(["call"] if calls and self.tools else [])]
         # A reply may fail before it has said anything; an interrupted one was saying something.
         outputs = st.lists(st.sampled_from(kinds), min_size=0 if ending == "failed" else 1, max_size=3)
         output: list[ConversationItem] = []
@@ -233,6 +233,7 @@ def _conversations(draw: DrawFn, tools: Sequence[str], greeting: bool, max_turns
         info = SessionInfo(id="sess_1", model="model", config=SessionConfig())
         author.say(SessionCreated(info), SessionUpdated(info))
     for _ in range(draw(st.integers(1, max_turns))):
+        # False is the simpler draw: a typed turn is shorter.
         if author.speaking is not None or draw(st.booleans()):
             author.spoken()
         else:

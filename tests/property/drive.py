@@ -12,7 +12,7 @@ from kernl_rt._core import actions, inputs
 from kernl_rt._core.machine import SessionMachine, Settings
 from kernl_rt._core.toolcalls import ToolTraits
 from kernl_rt.config import SessionConfig, TurnDetection
-from kernl_rt.events import AudioPlayed, SessionCreated, SessionInfo, SessionUpdated, StatusChanged
+from kernl_rt.events import AudioPlayed, SessionCreated, SessionInfo, SessionUpdated
 from kernl_rt.items import ContentPart, Message
 from kernl_rt.testing import BrokenPromise, TraceGrammar
 
@@ -44,7 +44,9 @@ class Step:
 
 STEPS = st.lists(
     st.builds(
-        Step, st.integers(0, 40), st.sampled_from(["interrupt", "message", "time", "heard", "tools", "hang up", "close"])
+        Step,
+        st.integers(0, 40),
+        st.sampled_from(["interrupt", "message", "time", "heard", "tools", "hang up", "close"]),
     ),
     max_size=4,
 )
@@ -97,12 +99,15 @@ class Driven:
                     self.feed(inputs.ToolReturned(call_id, "result", "ok", 0.1))
 
     def run(self, trace: Sequence[Any], steps: Sequence[Step] = ()) -> list[Any]:
-        """The whole trace, then the end of the session. Returns what was told."""
+        """The whole trace, a string in it being a step, then the end of the session. Returns what was told."""
         for number, event in enumerate(trace):
             for step in steps:
                 if step.at == number:
                     self.step(step.what)
-            self.feed(event)
+            if isinstance(event, str):
+                self.step(event)
+            else:
+                self.feed(event)
         self.feed(inputs.CloseRequested())
         self.feed(inputs.Stopped())
         return self.told
@@ -124,7 +129,3 @@ def broken(events: Sequence[Any], *, strict: bool = False) -> list[BrokenPromise
     except BrokenPromise as error:
         found.append(error)
     return found
-
-
-def statuses(events: Sequence[Any]) -> list[str]:
-    return [event.status for event in events if isinstance(event, StatusChanged)]

@@ -334,6 +334,12 @@ async def test_a_reply_that_the_human_has_interrupted() -> None:
         assert len(judge.asked) == 1
 
 
+async def test_a_reply_that_was_interrupted_before_its_first_word() -> None:
+    async with calling(guardrails=[BAD_WORDS]) as call:
+        await call.says(created(), audio(), SpeechStarted("u1", 0), done("r1", "cancelled", text="bad, very bad"))
+        assert not trips(call)
+
+
 async def test_the_result_for_a_reply_long_gone_is_nothing() -> None:
     judge = Judge()
     async with calling(guardrails=[judge.guardrail]) as call:

@@ -43,7 +43,7 @@ def after(state: State, input: Any, now: float) -> None:
         case TextDone() | OutputTranscript() if _is_watched(state, input.response_id):
             part = (input.item_id, input.content_index or 0)
             _start(state, state.guardrails.complete(state.reply_key(input.response_id), part, input.text))
-        case ResponseDone(response=response) if _is_watched(state, response.id):
+        case ResponseDone(response=response) if response.id is None or response.id in state.finished:
             _start(state, state.guardrails.finish(response.id or "", response.text))
         case ResponseCreated(response=response):
             state.guardrails.begin(response.id or "")
