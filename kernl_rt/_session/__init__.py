@@ -1,12 +1,15 @@
 """The running half of a session: the only nursery, and the tasks in it.
 
-==============  ===================================================================================
-``session``     :class:`RealtimeSession`, what the user holds
-``driver``      ``feed``: machine, actions, lanes, consumers, in one synchronous step
-``pumps``       the tasks: each awaits one thing and feeds
-``tools``       runs the user's functions
-``stream``      event iterators
-``command``     handles of verbs
-``statistics``  the counters
-==============  ===================================================================================
+===================  ==============================================================================
+``session``          :class:`RealtimeSession`, what the user holds: opening and closing
+``verbs``            what the user says to it
+``listening``        how the user hears it; ``stream`` and ``async_listeners`` are its two forms
+``runner``           from dialling to the last event, in order
+``driver``           ``feed``: machine, actions, lanes, consumers, in one synchronous step
+``pumps``            the tasks: each awaits one thing and feeds
+``tools``            runs the user's functions; ``guardrails`` runs the user's checks
+``changes``          another configuration, or another agent, while the session runs
+``command``          handles of verbs
+``statistics``       the counters
+===================  ==============================================================================
 """

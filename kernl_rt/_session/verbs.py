@@ -166,8 +166,8 @@ class Verbs(Listening, Generic[T]):
         """Change the configuration: ``session.update(instructions="…")``. What stays ``None`` stays as it is.
 
         Only what differs is sent; where nothing does, the handle settles at once. The change holds once the provider
-        has accepted it: the handle then settles with the whole configuration. Changes are made one after the other, in the
-        order in which they were asked for. To change what tools there are, use :meth:`update_agent`.
+        has accepted it: the handle then settles with the whole configuration. Changes are made one after the other, in
+        the order in which they were asked for. To change what tools there are, use :meth:`update_agent`.
 
         Raises:
             SessionStateError: not connected.

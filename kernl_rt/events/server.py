@@ -219,7 +219,8 @@ class SessionError(WireEvent):
     """Something went wrong and the session lives.
 
     ``source`` says where: the ``provider`` reported it, a frame broke the ``protocol``, a ``listener`` raised, the
-    session's own ``playback`` lane overflowed, the model called a ``tool`` that cannot run … ``code``, ``type`` and ``param`` are the provider's words.
+    session's own ``playback`` lane overflowed, the model called a ``tool`` that cannot run … ``code``, ``type`` and
+    ``param`` are the provider's words.
     ``client_event_id`` names the client event that the provider blames. ``cause`` is the exception, where there is one.
     """
 
