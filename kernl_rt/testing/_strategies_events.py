@@ -32,13 +32,16 @@ NAMES: Final = st.sampled_from(["lookup", "book"])
 ARGUMENTS: Final = st.sampled_from(["{}", '{"q":"a"}', '{"q":"ä","n":1}'])
 MS: Final = st.integers(0, 60_000)
 INDEX: Final = st.integers(0, 2)
-#: 20 ms of PCM16 at 24 kHz.
-_FRAME: Final = 960
+#: A millisecond of PCM16 at 24 kHz, in bytes.
+MILLISECOND: Final = 48
 
 
-def audio(*, max_ms: int = 100) -> SearchStrategy[bytes]:
-    """PCM16 at 24 kHz, mono, silent: 20 ms to ``max_ms`` in steps of 20 ms (960 bytes each)."""
-    return st.integers(1, max(max_ms // 20, 1)).map(lambda frames: bytes(_FRAME * frames))
+def audio(*, max_ms: int = 5) -> SearchStrategy[bytes]:
+    """PCM16 at 24 kHz, mono, silent: 1 to ``max_ms`` whole milliseconds (48 bytes each).
+
+    Short, because Hypothesis prints every byte of an example.
+    """
+    return st.integers(1, max_ms).map(lambda ms: bytes(MILLISECOND * ms))
 
 
 def words() -> SearchStrategy[str]:
@@ -230,7 +233,7 @@ def server_events(*kinds: type[ev.ServerEvent]) -> SearchStrategy[ev.ServerEvent
     :func:`conversations`.
 
     Ids are from small sets (``resp_1`` to ``resp_3``, ``item_1`` to ``item_4``, ``call_1`` to ``call_3``), so that
-    events meet. Sound is PCM16 at 24 kHz, 20 to 100 ms an event; offsets are milliseconds up to one minute.
+    events meet. Sound is PCM16 at 24 kHz, 1 to 5 ms an event; offsets are milliseconds up to one minute.
 
     Raises:
         KeyError: one of ``kinds`` is no server event.
@@ -249,7 +252,7 @@ def client_events(*kinds: type[ev.ClientEvent]) -> SearchStrategy[ev.ClientEvent
 
 
 def channel_events(*kinds: type[ev.ChannelEvent]) -> SearchStrategy[ev.ChannelEvent]:
-    """One event of the human's side, of any class or of one of ``kinds``. Sound is PCM16 at 24 kHz, 20 to 100 ms;
+    """One event of the human's side, of any class or of one of ``kinds``. Sound is PCM16 at 24 kHz, 1 to 5 ms;
     ``position_ms`` is up to one minute, and may fall from one event to the next, which a good channel's never does.
 
     Raises:

@@ -49,15 +49,15 @@ from kernl_rt.events import (
     Usage,
 )
 from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, FunctionCallOutput, Message
-from kernl_rt.testing._strategies_events import words
+from kernl_rt.testing._strategies_events import MILLISECOND, words
 
 __all__ = ["Trace", "conversations", "disturbed", "replies"]
 
 Trace: TypeAlias = Sequence[ServerEvent]
 _Status: TypeAlias = Literal["completed", "cancelled", "failed", "incomplete"]
 
-#: 20 ms of PCM16 at 24 kHz.
-_FRAME = 960
+#: What is said in one message: one choice, so that an example shrinks in few steps.
+_SENTENCES = st.sampled_from([("yes ",), ("a ", "to "), ("はい ", "grün ", "🙂 "), ("to ", "to ", "a ", "yes ")])
 _ARGUMENTS = ('{"q":', '"a"}')
 
 
@@ -123,10 +123,11 @@ class _Author:
         ending = self.draw(st.sampled_from(endings))
         self.say(ResponseCreated(Response(id=response_id, status="in_progress")))
         kinds = ["text", "speech", *(["call"] if calls and self.tools else [])]
-        # A reply may fail before it has said anything; an interrupted one was saying something.
-        outputs = st.lists(st.sampled_from(kinds), min_size=0 if ending == "failed" else 1, max_size=3)
         output: list[ConversationItem] = []
-        chosen = self.draw(outputs)
+        chosen = self.draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3))
+        # A reply may fail before it has said anything. Drawn last, so that a whole reply is the simplest.
+        if ending == "failed" and self.draw(st.booleans()):
+            chosen = []
         for index, kind in enumerate(chosen):
             cut = ending if index == len(chosen) - 1 and ending in ("interrupted", "incomplete") else None
             write = self._call if kind == "call" else self._message
@@ -152,7 +153,7 @@ class _Author:
         spoken = kind == "speech"
         part = ContentPart("audio", transcript="") if spoken else ContentPart("text", text="")
         self.say(ContentPartAdded(part, **at))
-        told = self.draw(st.lists(words(), min_size=1, max_size=4))
+        told = self.draw(_SENTENCES)
         # An interruption comes after the first word; what the provider had already sent comes after it.
         late = self.draw(st.integers(1, len(told))) if cut == "interrupted" else None
         for number, word in enumerate(told):
@@ -175,10 +176,10 @@ class _Author:
         return done
 
     def _spoken_word(self, word: str, at: dict[str, Any]) -> list[ServerEvent]:
-        """The transcript leads, its sound follows: 20 ms for each byte of UTF-8."""
+        """The transcript leads, its sound follows: 1 ms for each byte of UTF-8, and printed as short as can be."""
         self.sounds += 1
-        frames = len(word.strip().encode())
-        sound = self.sounds.to_bytes(2, "little") * (_FRAME // 2 * frames)
+        number = ord("!") + self.sounds % 90
+        sound = bytes([number]) * (MILLISECOND * len(word.strip().encode()))
         return [OutputTranscriptDelta(word, **at), AudioDelta(sound, **at)]
 
     def _call(self, response_id: str, index: int, kind: str, cut: str | None) -> ConversationItem:
@@ -251,8 +252,8 @@ def replies(*, tools: Sequence[str] = ("lookup",)) -> SearchStrategy[Trace]:
 
     It speaks, writes and calls ``tools`` (none of them where that is empty), up to three items, and is completed,
     interrupted (with the ``speech.started`` that did it, and what the provider had already sent after it), incomplete
-    or failed. Sound is PCM16 at 24 kHz, 20 ms for each byte of its word, each event's samples all one number that
-    counts up: so a listener's order can be compared. A reply that called tools is followed by the echoes of results.
+    or failed. Sound is PCM16 at 24 kHz, 1 ms for each byte of its word, each event's bytes all one number (33 to
+    122) that counts up: so that order shows. A reply that called tools is followed by the echoes of results.
     """
     return _replies(tuple(tools))
 

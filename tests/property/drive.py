@@ -89,7 +89,7 @@ class Driven:
             case "close":
                 self.feed(inputs.CloseRequested())
             case "heard":
-                self.feed(AudioPlayed(self.machine.state.playback.heard_ms + 40))
+                self.feed(AudioPlayed(self.machine.state.playback.heard_ms + 2))
             case "time":
                 self.now += 0.6
                 self.feed(inputs.Tick())

@@ -44,8 +44,9 @@ class Guarded(Checked):
     def check(self, action: Any) -> None:
         match action:
             case actions.StartCheck(check_id=check_id, guardrail=name, response_id=response_id):
-                assert (name, response_id) not in self.checks.values(), "two checks of one reply at a time"
-                assert not self.trips[response_id] or response_id is None, "a check of a reply that tripped"
+                if response_id is not None:  # the next one without an id is another reply
+                    assert (name, response_id) not in self.checks.values(), "two checks of one reply at a time"
+                    assert not self.trips[response_id], "a check of a reply that tripped"
                 self.checks[check_id] = (name, response_id)
             case actions.Play(audio=audio):
                 self.in_channel += len(audio)

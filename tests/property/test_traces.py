@@ -13,8 +13,6 @@ from typing import Any
 import anyio
 import pytest
 from hypothesis import given, settings, strategies as st
-from property.drive import GREETING, SETTINGS, STEPS, Driven, Step, broken
-from property.gaps import GAPS, Gap
 
 from kernl_rt import RealtimeAgent, RealtimeSession, Toolkit, tool
 from kernl_rt._core.machine import Settings
@@ -23,6 +21,8 @@ from kernl_rt.config import SessionConfig, TurnDetection
 from kernl_rt.events import AudioDelta, Interrupted, ResponseDone, SpeechStarted, ToolCalled, ToolFinished
 from kernl_rt.testing import BrokenPromise, ScriptedModel, virtual_backend
 from kernl_rt.testing.strategies import Trace, conversations, disturbed
+from tests.property.drive import GREETING, SETTINGS, STEPS, Driven, Step, broken
+from tests.property.gaps import GAPS, Gap
 
 
 def unexpected(events: Sequence[Any], *, strict: bool) -> list[BrokenPromise]:
@@ -162,7 +162,7 @@ def test_a_live_session_tells_a_legal_conversation_legally(name: str) -> None:
     backend, options = virtual_backend(name)
 
     @settings(max_examples=25)
-    @given(conversations(greeting=False), st.booleans(), st.sampled_from([0.0, 0.03]))
+    @given(conversations(greeting=False), st.booleans(), st.sampled_from([0.0, 0.002]))
     def run(trace: Trace, heard: bool, pause: float) -> None:
         async def main() -> list[Any]:
             return await live(trace, heard=heard, pause=pause)
