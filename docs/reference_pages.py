@@ -19,7 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Heading, then modules. ``kernl_rt`` is the last to claim a name although it stands first on the page.
 GROUPS: dict[str, list[str]] = {
     "The package": ["kernl_rt"],
-    "Sessions and agents": ["kernl_rt.agent", "kernl_rt.tool", "kernl_rt.context", "kernl_rt.guardrail"],
+    "Sessions and agents": [
+        "kernl_rt.agent",
+        "kernl_rt.tool",
+        "kernl_rt.context",
+        "kernl_rt.guardrail",
+        "kernl_rt.handoff",
+        "kernl_rt.history",
+    ],
     "Values": ["kernl_rt.config", "kernl_rt.items", "kernl_rt.events", "kernl_rt.exceptions"],
     "Ports": ["kernl_rt.abc"],
     "Providers": [

@@ -72,6 +72,7 @@ from kernl_rt.events import (
     ItemDone,
     ItemRetrieved,
     ItemTruncated,
+    McpArgumentsDelta,
     OutputItemAdded,
     OutputTranscript,
     OutputTranscriptDelta,
@@ -84,8 +85,10 @@ from kernl_rt.events import (
     SpeechStopped,
     Status,
     TextDelta,
+    TextDone,
     ToolCalled,
     ToolCancelled,
+    ToolDelta,
     Usage,
 )
 from kernl_rt.items import ConversationItem
@@ -137,6 +140,9 @@ RULES: Final[dict[type, Rule]] = {
     AudioDelta: reply.audio,
     AudioDone: reply.audio_done,
     TextDelta: reply.partial,
+    TextDone: reply.final,
+    ToolDelta: reply.partial,
+    McpArgumentsDelta: reply.partial,
     OutputTranscriptDelta: reply.partial,
     ResponseDone: reply.done,
     inputs.PlaybackCleared: silencing.playback_cleared,

@@ -124,6 +124,10 @@ class State:
         self.fenced: set[str] = set()
         #: Replies that are over.
         self.finished: deque[str] = deque(maxlen=_REMEMBERED)
+        #: The running reply names the conversation that it belongs to.
+        self.in_conversation = False
+        #: Parts of the running reply whose final was told, with the class of their deltas.
+        self.finals: set[tuple[type, tuple[str | None, int]]] = set()
         #: Replies beside the conversation, by id, and the requests for them, by event id.
         self.asides: dict[str, int | None] = {}
         self.asked_asides: dict[str, int] = {}

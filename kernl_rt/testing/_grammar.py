@@ -143,6 +143,8 @@ class TraceGrammar:
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
         self._replies: dict[str, ReplyState] = {}
+        #: Replies that were told of before they were created; that was said once.
+        self._early: set[str] = set()
         self._finals: set[tuple[Any, ...]] = set()
         self._texts: dict[tuple[Any, ...], str] = {}
         self._calls: dict[str, ToolFinished | None] = {}
@@ -216,7 +218,12 @@ class TraceGrammar:
     def _move(self, response_id: str, letter: _Letter, event: Any) -> BrokenPromise | None:
         state = self._replies.get(response_id, "unknown")
         following = REPLY.get((state, letter))
+        if letter == "created" and response_id in self._early:
+            self._early.discard(response_id)
+            return None
         if following is None:
+            if state == "unknown":
+                self._early.add(response_id)
             self._replies[response_id] = _GOES_ON[letter] if state == "unknown" else state
             return BrokenPromise(_BROKEN[state, letter], event, f"{letter!r} of {response_id!r}, which is {state}")
         self._replies[response_id] = following

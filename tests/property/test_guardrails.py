@@ -116,8 +116,9 @@ class AnyOrderGuarded(AnyOrder):
 
     @invariant()
     def the_channel_has_what_the_ledger_says(self) -> None:
-        playback = self.run.machine.state.playback
-        if self.run.machine.state.settings.has_channel:
+        state = self.run.machine.state
+        playback = state.playback
+        if state.settings.has_channel and state.lifecycle.live:
             assert self.guarded.in_channel == playback.pending + round(playback.heard_ms * 48)
 
     @invariant()

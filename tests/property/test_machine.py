@@ -266,6 +266,8 @@ class Checked:
             case actions.Settle(command=command):
                 assert command in self.open, "settled twice, or never opened"
                 self.open.discard(command)
+            case actions.Emit(event=ResponseCreated()):
+                self.outstanding = None  # also where the provider only began to speak
             case actions.Emit(event=Interrupted(response_id=response_id)):
                 self.interrupted.add(response_id)
             case actions.Emit(event=AudioDelta(response_id=response_id)):

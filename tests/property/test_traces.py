@@ -25,9 +25,9 @@ from tests.property.drive import GREETING, SETTINGS, STEPS, Driven, Step, broken
 from tests.property.gaps import GAPS, Gap
 
 
-def unexpected(events: Sequence[Any], *, strict: bool) -> list[BrokenPromise]:
-    """What breaks a promise and is no known gap."""
-    return [error for error in broken(events, strict=strict) if not any(gap.covers(error) for gap in GAPS)]
+def unexpected(events: Sequence[Any]) -> list[BrokenPromise]:
+    """What a disorderly provider brings us to break, and is no open gap."""
+    return [error for error in broken(events) if not any(gap.open and gap.covers(error) for gap in GAPS)]
 
 
 def told_of(trace: Trace, told: Sequence[Any]) -> list[Any]:
@@ -64,20 +64,20 @@ def partials(events: Sequence[Any]) -> dict[str | None, list[Any]]:
 @given(SETTINGS, conversations())
 def test_a_legal_conversation_is_told_legally_and_whole(setting: Settings, trace: Trace) -> None:
     told = Driven(setting).run(trace)
-    assert unexpected(told, strict=True) == []
+    assert broken(told, strict=True) == []
     check_completeness(trace, told)
 
 
 @settings(max_examples=120)
 @given(SETTINGS, conversations(), STEPS)
 def test_whatever_the_caller_does_meanwhile(setting: Settings, trace: Trace, steps: list[Step]) -> None:
-    assert unexpected(Driven(setting).run(trace, steps), strict=True) == []
+    assert broken(Driven(setting).run(trace, steps), strict=True) == []
 
 
 @settings(max_examples=200)
 @given(SETTINGS, disturbed(conversations()), STEPS)
 def test_whatever_the_provider_sends(setting: Settings, trace: Trace, steps: list[Step]) -> None:
-    assert unexpected(Driven(setting).run(trace, steps), strict=False) == []
+    assert unexpected(Driven(setting).run(trace, steps)) == []
 
 
 @settings(max_examples=60)
@@ -118,11 +118,15 @@ def test_left_alone_a_reply_is_told_whole(trace: Trace, steps: list[Step]) -> No
     check_completeness(trace, told)
 
 
-@pytest.mark.parametrize("gap", [pytest.param(g, id=g.name, marks=pytest.mark.xfail(reason=g.rule)) for g in GAPS])
+#: Strict: once there is a rule, the entry is no longer ``open``.
+_XFAIL = pytest.mark.xfail(reason="no rule yet")
+
+
+@pytest.mark.parametrize("gap", [pytest.param(g, id=g.name, marks=[_XFAIL] if g.open else []) for g in GAPS])
 def test_a_gap_is_closed(gap: Gap) -> None:
-    """Fails while the gap is open. Passing is an error (``xfail_strict``): take the entry out of ``gaps.py``."""
     setting = Settings(has_channel=True, marks=True)
-    assert not [e for e in broken(Driven(setting).run([*GREETING, *gap.example])) if gap.covers(e)]
+    errors = broken(Driven(setting).run([*GREETING, *gap.example]))
+    assert not [error for error in errors if gap.covers(error)], gap.rule
 
 
 # -- live sessions ----------------------------------------------------------------------------------------------------
@@ -168,7 +172,7 @@ def test_a_live_session_tells_a_legal_conversation_legally(name: str) -> None:
             return await live(trace, heard=heard, pause=pause)
 
         told = anyio.run(main, backend=backend, backend_options=options)
-        assert unexpected(told, strict=True) == []
+        assert broken(told, strict=True) == []
         calls = [event.call_id for event in trace if isinstance(event, ToolCalled)]
         assert sorted(event.call_id for event in told if isinstance(event, ToolFinished)) == sorted(calls)
 
@@ -186,6 +190,6 @@ def test_a_live_session_survives_a_disturbed_conversation(name: str) -> None:
             return await live(trace, heard=heard, pause=0.0)
 
         told = anyio.run(main, backend=backend, backend_options=options)
-        assert unexpected(told, strict=False) == []
+        assert unexpected(told) == []
 
     run()

@@ -439,6 +439,7 @@ async def test_updates_end_with_the_session() -> None:
     async with calling() as call:
         sent, queued = call.session.update(instructions="one"), call.session.update(instructions="two")
         await quiet()
+    assert (sent.state, queued.state) == ("aborted", "aborted")
     for command in (sent, queued):
         with pytest.raises(CommandAborted):
             await command.settled()
@@ -733,6 +734,19 @@ async def test_20_words_before_their_sound_were_not_heard() -> None:
         await call.says(transcript("I was about to say something"))
         assert words(call) == [""]
         assert call.session.history[0].status == "incomplete"
+
+
+async def test_20_words_that_were_written_before_the_interruption_were_not_heard() -> None:
+    """One item plays, the next is already written, and has no sound yet."""
+    async with calling() as call:
+        await call.says(created(), item_added(), ItemCreated(Message("assistant", id="i1")), audio(ms=1000))
+        await call.says(transcript("one two three four"))
+        await call.says(item_added("i2"), ItemCreated(Message("assistant", id="i2")))
+        await call.says(transcript("never said", item_id="i2"))
+        await anyio.sleep(0.5)
+        call.session.interrupt()
+        await quiet()
+        assert words(call) == ["one two", ""]
 
 
 async def test_20_items_after_the_interruption_were_not_heard() -> None:

@@ -538,3 +538,16 @@ def test_a_port_of_the_wrong_type(port: str) -> None:
     wrong: Any = {port: "gpt-realtime"}
     with pytest.raises(MisconfiguredError, match=f"{port}= takes a Realtime.*not a str"):
         RealtimeSession(agent, **wrong)
+
+
+async def test_a_reply_that_was_asked_for_by_hand_beside_the_conversation_does_not_end_the_one_that_runs() -> None:
+    from kernl_rt.events import AudioDelta, Response, ResponseCreated, ResponseDone
+
+    async with calling() as call:
+        main = Response(id="main", conversation_id="conv_1", status="in_progress")
+        await call.says(ResponseCreated(main), ResponseCreated(Response(id="side")))
+        await call.says(audio("main"), ResponseDone(Response(id="side", status="completed")), audio("main"))
+        assert len(call.seen(AudioDelta)) == 2
+        call.session.interrupt()
+        await quiet()
+        assert [event.response_id for event in call.sent(ResponseCancel)] == ["main"]

@@ -30,13 +30,14 @@ def interrupt(state: State, reason: Reason, now: float, *, cancel: bool) -> None
         return
     running = state.arbiter.running
     state.playback.advance(now)
-    if running is None and state.silent:
+    stopped = running is not None and running in state.fenced
+    if (running is None or stopped) and state.silent:
         farewell.revoke(state)
         tools.interrupted(state, now)
         if reason == "requested" and state.arbiter.state == "asked":
             state.arbiter.cancel_next = True
         return
-    interruption = Interruption(reason, running)
+    interruption = Interruption(reason, None if stopped else running)
     if reason == "speech" and _recoverable(state):
         state.pause = Pause(interruption, cancel)
         state.out.append(ClearPlayback())

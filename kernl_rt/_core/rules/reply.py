@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from kernl_rt._core.actions import Emit, FlushPlayback, Play
 from kernl_rt._core.rules import interruption, tools
 from kernl_rt._core.rules.interruption import interrupt
@@ -9,17 +11,30 @@ from kernl_rt._core.state import State
 from kernl_rt.events import (
     AudioDelta,
     AudioDone,
+    McpArgumentsDelta,
+    OutputTranscript,
     OutputTranscriptDelta,
+    Response,
     ResponseCreated,
     ResponseDone,
     SessionError,
     TextDelta,
+    TextDone,
+    ToolDelta,
     UsageUpdated,
 )
 from kernl_rt.exceptions import CommandRejected
 
 #: Sound that may wait for the human, in bytes (5.8 minutes of PCM16 at 24 kHz). More means that the speaker is stuck.
 PLAYBACK_LIMIT = 16 * 2**20
+Partial: TypeAlias = AudioDelta | TextDelta | OutputTranscriptDelta | ToolDelta | McpArgumentsDelta
+Final: TypeAlias = AudioDone | TextDone | OutputTranscript
+_PARTIAL_OF: dict[type, type] = {
+    AudioDone: AudioDelta,
+    TextDone: TextDelta,
+    OutputTranscript: OutputTranscriptDelta,
+}
+
 #: The key in a request's ``metadata`` (providers echo it) by which a reply beside the conversation is known.
 ASIDE = "kernl_rt"
 
@@ -31,12 +46,54 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
         state.asides[response.id] = state.asked_asides.pop(aside)
         state.emit(event)
         return
+    if response.id is not None and (response.id == state.arbiter.running or response.id in state.finished):
+        state.counts["duplicates"] += 1
+        return
+    if state.arbiter.running and state.in_conversation and response.id and not response.conversation_id:
+        # Beside a reply of the conversation only one that belongs to none can run: somebody asked for it by hand.
+        state.asides[response.id] = None
+        state.emit(event)
+        return
+    if state.arbiter.running:
+        # Some providers begin anew without ending what ran (xAI, when its turn detection changes its mind).
+        state.finished.append(state.arbiter.running)
+        state.playback.finish(state.arbiter.running)
     interruption.confirm(state, now)
     state.arbiter.created(response.id)
+    state.in_conversation = response.conversation_id is not None
+    state.finals.clear()
     state.emit(event)
     if state.arbiter.cancel_next:
         state.arbiter.cancel_next = False
         interrupt(state, "requested", now, cancel=True)
+
+
+def _admitted(state: State, event: Partial, now: float) -> bool:
+    """Whether something partial still belongs to a reply that is told.
+
+    Not of a reply that was interrupted or is over, nor of a part whose final was told. A reply that begins to speak
+    before it was created is created by that, if none runs; beside one that runs, it is nobody's.
+    """
+    response_id, arbiter = event.response_id, state.arbiter
+    if response_id is not None and response_id != arbiter.running and response_id not in state.asides:
+        if response_id in state.fenced or response_id in state.finished or arbiter.running is not None:
+            return False
+        created(state, ResponseCreated(Response(id=response_id, status="in_progress")), now)
+    return response_id not in state.fenced and (type(event), _part(event)) not in state.finals
+
+
+def _part(event: Partial | Final) -> tuple[str | None, int]:
+    return getattr(event, "item_id", None), getattr(event, "content_index", None) or 0
+
+
+def close_part(state: State, event: Final) -> None:
+    """A part is complete: what comes for it later is of no use."""
+    state.finals.add((_PARTIAL_OF[type(event)], _part(event)))
+
+
+def final(state: State, event: TextDone, now: float) -> None:
+    close_part(state, event)
+    state.emit(event)
 
 
 def audio(state: State, event: AudioDelta, now: float) -> None:
@@ -44,7 +101,7 @@ def audio(state: State, event: AudioDelta, now: float) -> None:
     response_id = event.response_id
     state.changes.spoken = True
     key = state.reply_key(response_id)
-    if response_id in state.fenced or response_id in state.finished or state.guardrails.tripped(key):
+    if not _admitted(state, event, now) or state.guardrails.tripped(key):
         state.counts["late_audio"] += 1
         state.conversation.generated(event.item_id, state.settings.output_format.ms(len(event.audio)))
         return
@@ -77,6 +134,7 @@ def _overflow(state: State, now: float) -> None:
 
 def audio_done(state: State, event: AudioDone, now: float) -> None:
     late = event.response_id in state.fenced or event.response_id in state.finished
+    close_part(state, event)
     key = state.reply_key(event.response_id)
     if state.holdback.holds(key):
         state.holdback.add(event, key, 0, now)  # its sound first
@@ -92,8 +150,8 @@ def complete(state: State, event: AudioDone, *, late: bool) -> None:
     state.emit(event)
 
 
-def partial(state: State, event: TextDelta | OutputTranscriptDelta, now: float) -> None:
-    if event.response_id in state.fenced or event.response_id in state.finished:
+def partial(state: State, event: Partial, now: float) -> None:
+    if not _admitted(state, event, now):
         state.counts["late_text"] += 1
         return
     state.emit(event)
@@ -106,6 +164,10 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         state.emit(event)
         state.settle(state.asides.pop(response.id), result=response)
         return
+    if response.id is not None and response.id != state.arbiter.running:
+        state.counts["duplicates" if response.id in state.finished else "orphans"] += 1
+        if response.id not in state.fenced:
+            return
     if response.id is not None:
         if response.id in state.fenced:
             state.guardrails.abandon(response.id)
