@@ -21,6 +21,9 @@ The machine is a set of ledgers (:class:`~kernl_rt._core.state.State`), each of 
 ``backlog``        which commands has the provider not answered yet?
 ``changes``        what configuration and which agent hold, and what waits for the provider's yes?
 ``seeding``        which items of an earlier conversation has the provider taken?
+``guardrails``     which words have been checked, and which reply must not be said?
+``holdback``       which sound waits until its words have passed?
+``latency``        since when does the human wait?
 =================  =====================================================================================================
 
 A reply's life: a wish (a message, a commit, a group of tool results) → the arbiter asks → ``response.created`` → sound
@@ -30,7 +33,8 @@ the same tick. From the first moment on, the reply is behind a fence: nothing mo
 
 House rules: no clock, no random, no await. Ids are counted. An input that a status does not allow changes nothing:
 after the close began, only tools' ends and the stop itself are heard. Which rule takes an input stands in ``RULES``; a
-server event without a rule of its own is only reported.
+server event without a rule of its own is only reported. Behind each rule come the guardrails and the measuring of time
+(``guarding.after``, ``timing.after``): they read what has happened.
 """
 
 from __future__ import annotations
@@ -64,6 +68,8 @@ from kernl_rt.events import (
     AudioInputCleared,
     AudioInputCommitted,
     AudioPlayed,
+    ContentPartAdded,
+    ContentPartDone,
     DtmfPressed,
     InputTranscript,
     InputTranscriptDelta,
@@ -72,8 +78,11 @@ from kernl_rt.events import (
     ItemDone,
     ItemRetrieved,
     ItemTruncated,
+    McpArguments,
     McpArgumentsDelta,
+    McpCallProgress,
     OutputItemAdded,
+    OutputItemDone,
     OutputTranscript,
     OutputTranscriptDelta,
     ResponseCreated,
@@ -89,6 +98,7 @@ from kernl_rt.events import (
     ToolCalled,
     ToolCancelled,
     ToolDelta,
+    ToolStarted,
     Usage,
 )
 from kernl_rt.items import ConversationItem
@@ -142,13 +152,20 @@ RULES: Final[dict[type, Rule]] = {
     TextDelta: reply.partial,
     TextDone: reply.final,
     ToolDelta: reply.partial,
+    OutputItemAdded: reply.item_added,
+    OutputItemDone: reply.rest,
+    ContentPartAdded: reply.rest,
+    ContentPartDone: reply.rest,
+    ToolStarted: reply.rest,
+    McpCallProgress: reply.rest,
+    McpArguments: reply.rest,
     McpArgumentsDelta: reply.partial,
     OutputTranscriptDelta: reply.partial,
     ResponseDone: reply.done,
     inputs.PlaybackCleared: silencing.playback_cleared,
     inputs.CheckReturned: guarding.returned,
     # tools
-    ToolCalled: tools.called,
+    ToolCalled: reply.tool_called,
     ToolCancelled: tools.cancelled,
     inputs.ToolReturned: tools.returned,
     inputs.ApprovalChecked: consent.checked,
@@ -160,10 +177,9 @@ RULES: Final[dict[type, Rule]] = {
     ItemRetrieved: history.retrieved,
     ItemDeleted: history.deleted,
     ItemTruncated: history.truncated,
-    OutputItemAdded: history.part_of_reply,
     InputTranscriptDelta: history.words_of_the_human,
     InputTranscript: history.transcript,
-    OutputTranscript: history.transcript,
+    OutputTranscript: reply.final_transcript,
 }
 
 #: Once the session is closing, only these are heard.

@@ -71,6 +71,10 @@ class Call:
     outcome: ToolOutcome | None = None
     #: While asking: when the answer counts as no. ``None`` while a predicate is asked whether to ask.
     deny_at: float | None = None
+    #: What the model was told, by which client event; and whether the provider refused to hear it.
+    output: str = ""
+    told_by: str | None = None
+    refused: bool = False
 
     def move(self, trigger: str) -> None:
         self.state = CALL[self.state, trigger]
@@ -109,6 +113,10 @@ class ToolLedger:
 
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)
+
+    def told_by(self, event_id: str) -> Call | None:
+        """The call whose output that client event carried."""
+        return next((call for call in self._calls.values() if call.told_by == event_id), None)
 
     def begin(
         self, call_id: str, name: str, arguments: str, response_id: str | None, traits: ToolTraits

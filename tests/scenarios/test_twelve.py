@@ -229,3 +229,26 @@ async def test_l_raising_callback() -> None:
         assert [error.source for error in errors] == ["listener", "listener"]
         assert "my fault" in errors[0].message
         assert call.session.status == "connected"
+
+
+async def test_c_peer_ignores_the_close() -> None:
+    import json
+
+    from kernl_rt import RealtimeAgent, RealtimeSession
+    from kernl_rt.providers import openai
+    from kernl_rt.transports import MemoryTransport
+
+    async def deaf(stream: Any, request: Any) -> None:
+        await stream.receive()
+        info = {"type": "realtime", "object": "realtime.session", "id": "sess_1", "model": "m"}
+        await stream.send(json.dumps({"type": "session.updated", "event_id": "e1", "session": info}))
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1)  # and not a word more
+
+    agent: RealtimeAgent[Any] = RealtimeAgent(
+        id="a", name="A", instructions="-", model=openai.realtime("gpt-realtime", api_key="test")
+    )
+    async with RealtimeSession(agent, transport=MemoryTransport(deaf)) as session:
+        start = anyio.current_time()
+        assert await session.aclose(deadline=2.5)
+        assert anyio.current_time() - start <= 2.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -355,3 +356,69 @@ async def test_20_history_and_usage() -> None:
         await call.says(created(), done(tokens=14), created("r2"), done("r2", tokens=10))
         assert [event.total.total_tokens for event in call.seen(UsageUpdated)] == [14, 24]
         assert call.session.usage.total_tokens == 24
+
+
+async def test_06_failing_close_of_the_transport() -> None:
+    """Closing is leaving a context here: it fails once, for everybody, and the readers have ended all the same."""
+    closes: list[int] = []
+
+    class Stubborn(ScriptedModel):
+        @asynccontextmanager
+        async def _connect(self) -> Any:
+            async with super()._connect() as connection:
+                yield connection
+            closes.append(1)
+            raise OSError("close failed")
+
+    session = make_session()
+    session._model = Stubborn()
+    ended: list[str] = []
+
+    async def read() -> None:
+        async for _ in session:
+            pass
+        ended.append("reader")
+
+    async def close() -> None:
+        assert await session.aclose()
+        ended.append("closer")
+
+    with pytest.raises(OSError, match="close failed"):
+        async with session, anyio.create_task_group() as group:
+            group.start_soon(read)
+            await quiet()
+            group.start_soon(close)
+            group.start_soon(close)
+            await session.wait_closed()
+    assert closes == [1]
+    assert session.status == "closed"
+    assert ended.count("reader") <= 1
+    assert await session.aclose(), "a further close has nothing left to do"
+
+
+async def test_18_a_refused_output_is_said_again() -> None:
+    runs: list[int] = []
+
+    @tool
+    async def count(n: int = 0) -> str:
+        runs.append(n)
+        return "one"
+
+    async with calling(count) as call:
+        await call.says(created(), tool_call("count"), done())
+        [result] = call.sent(ToolResult)
+        await call.says(refusal("server_error", event_id=result.event_id))
+        await call.says(tool_call("count"), tool_call("count"))
+        assert [result.output for result in call.sent(ToolResult)] == ["one"] * len(call.sent(ToolResult))
+        assert runs == [0], "the tool ran once"
+
+
+async def test_18_the_id_of_another_call() -> None:
+    @tool
+    async def count(n: int = 0) -> str:
+        return "one"
+
+    async with calling(count) as call:
+        await call.says(created(), tool_call("count"), tool_call("count", arguments='{"n": 2}'), done())
+        assert [error.code for error in call.seen(SessionError)] == ["call_id_reused"]
+        assert len(call.sent(ToolResult)) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernl_rt._core.rules import interruption, reply
+from kernl_rt._core.rules import interruption
 from kernl_rt._core.state import State
 from kernl_rt.events import (
     InputTranscript,
@@ -79,8 +79,6 @@ def transcript(state: State, event: InputTranscript | OutputTranscript, now: flo
         state.conversation.cut_unheard(event.item_id)
     if isinstance(event, InputTranscript):
         interruption.words_heard(state, event.text, now)
-    else:
-        reply.close_part(state, event)
     changed = state.conversation.transcribe(event.item_id, event.content_index or 0, event.text)
     state.emit(event)
     if changed:

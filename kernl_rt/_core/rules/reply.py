@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from kernl_rt._core.actions import Emit, FlushPlayback, Play
-from kernl_rt._core.rules import interruption, tools
+from kernl_rt._core.rules import history, interruption, tools
 from kernl_rt._core.rules.interruption import interrupt
 from kernl_rt._core.state import State
 from kernl_rt.events import (
     AudioDelta,
     AudioDone,
+    ContentPartAdded,
+    ContentPartDone,
+    McpArguments,
     McpArgumentsDelta,
+    McpCallProgress,
+    OutputItemAdded,
+    OutputItemDone,
     OutputTranscript,
     OutputTranscriptDelta,
     Response,
@@ -20,7 +26,9 @@ from kernl_rt.events import (
     SessionError,
     TextDelta,
     TextDone,
+    ToolCalled,
     ToolDelta,
+    ToolStarted,
     UsageUpdated,
 )
 from kernl_rt.exceptions import CommandRejected
@@ -28,11 +36,16 @@ from kernl_rt.exceptions import CommandRejected
 #: Sound that may wait for the human, in bytes (5.8 minutes of PCM16 at 24 kHz). More means that the speaker is stuck.
 PLAYBACK_LIMIT = 16 * 2**20
 Partial: TypeAlias = AudioDelta | TextDelta | OutputTranscriptDelta | ToolDelta | McpArgumentsDelta
-Final: TypeAlias = AudioDone | TextDone | OutputTranscript
+Rest: TypeAlias = (
+    OutputItemAdded | OutputItemDone | ContentPartAdded | ContentPartDone | ToolStarted | McpCallProgress | McpArguments
+)
+Final: TypeAlias = AudioDone | TextDone | OutputTranscript | ToolCalled | McpArguments
 _PARTIAL_OF: dict[type, type] = {
     AudioDone: AudioDelta,
     TextDone: TextDelta,
     OutputTranscript: OutputTranscriptDelta,
+    ToolCalled: ToolDelta,
+    McpArguments: McpArgumentsDelta,
 }
 
 #: The key in a request's ``metadata`` (providers echo it) by which a reply beside the conversation is known.
@@ -68,18 +81,31 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
         interrupt(state, "requested", now, cancel=True)
 
 
-def _admitted(state: State, event: Partial, now: float) -> bool:
-    """Whether something partial still belongs to a reply that is told.
-
-    Not of a reply that was interrupted or is over, nor of a part whose final was told. A reply that begins to speak
-    before it was created is created by that, if none runs; beside one that runs, it is nobody's.
+def _known(state: State, response_id: str | None, now: float) -> bool:
+    """Whether there is such a reply. One that begins to speak before it was created is created by that, if none runs;
+    beside one that runs, it is nobody's.
     """
-    response_id, arbiter = event.response_id, state.arbiter
-    if response_id is not None and response_id != arbiter.running and response_id not in state.asides:
-        if response_id in state.fenced or response_id in state.finished or arbiter.running is not None:
-            return False
-        created(state, ResponseCreated(Response(id=response_id, status="in_progress")), now)
-    return response_id not in state.fenced and (type(event), _part(event)) not in state.finals
+    arbiter = state.arbiter
+    if response_id is None or response_id == arbiter.running or response_id in state.asides:
+        return True
+    if response_id in state.fenced or response_id in state.finished:
+        return True
+    if arbiter.running is not None:
+        state.counts["orphans"] += 1
+        return False
+    created(state, ResponseCreated(Response(id=response_id, status="in_progress")), now)
+    return True
+
+
+def _admitted(state: State, event: Partial, now: float) -> bool:
+    """Whether something partial may still be told: not of a reply that was interrupted or is over, nor of a part whose
+    final was told.
+    """
+    response_id = event.response_id
+    if not _known(state, response_id, now) or response_id in state.fenced:
+        return False
+    over = response_id in state.finished and response_id != state.arbiter.running
+    return not over and (type(event), _part(event)) not in state.finals
 
 
 def _part(event: Partial | Final) -> tuple[str | None, int]:
@@ -92,8 +118,34 @@ def close_part(state: State, event: Final) -> None:
 
 
 def final(state: State, event: TextDone, now: float) -> None:
-    close_part(state, event)
-    state.emit(event)
+    if _known(state, event.response_id, now):
+        close_part(state, event)
+        state.emit(event)
+
+
+def final_transcript(state: State, event: OutputTranscript, now: float) -> None:
+    if _known(state, event.response_id, now):
+        close_part(state, event)
+        history.transcript(state, event, now)
+
+
+def item_added(state: State, event: OutputItemAdded, now: float) -> None:
+    if _known(state, event.response_id, now):
+        history.part_of_reply(state, event, now)
+
+
+def rest(state: State, event: Rest, now: float) -> None:
+    """What tells of a reply without being heard: its items and parts."""
+    if _known(state, event.response_id, now):
+        if isinstance(event, McpArguments):
+            close_part(state, event)
+        state.emit(event)
+
+
+def tool_called(state: State, event: ToolCalled, now: float) -> None:
+    if _known(state, event.response_id, now):
+        close_part(state, event)
+        tools.called(state, event, now)
 
 
 def audio(state: State, event: AudioDelta, now: float) -> None:
@@ -134,6 +186,8 @@ def _overflow(state: State, now: float) -> None:
 
 def audio_done(state: State, event: AudioDone, now: float) -> None:
     late = event.response_id in state.fenced or event.response_id in state.finished
+    if not _known(state, event.response_id, now):
+        return
     close_part(state, event)
     key = state.reply_key(event.response_id)
     if state.holdback.holds(key):

@@ -108,6 +108,7 @@ def _attribute(state: State, event: SessionError, now: float) -> bool:
         return True
     pending = state.backlog.reject(blamed) if blamed is not None else None
     if pending is not None:
+        tools.refused(state, pending.event_id)
         rejection = CommandRejected(event.message, code=event.code)
         told = state.settle_wishes(state.arbiter.drop(pending.event_id), rejection)
         state.settle(pending.command, rejection)

@@ -34,7 +34,7 @@ def called(state: State, event: ToolCalled, now: float) -> None:
     traits = state.changes.toolbox(response_id).get(event.name)
     call = state.tools.begin(event.call_id, event.name, event.arguments, response_id, traits or ToolTraits())
     if call is None:
-        state.counts["duplicate_calls"] += 1
+        _again(state, event)
         return
     call.group.closed = response_id in state.finished
     state.emit(event)
@@ -48,6 +48,34 @@ def called(state: State, event: ToolCalled, now: float) -> None:
         end(state, call, "cancelled", UNHEARD, now, owes=False)
     else:
         advance(state, now)
+
+
+def _again(state: State, event: ToolCalled) -> None:
+    """The same id again. It never runs twice; what the provider refused to hear of it is said once more."""
+    state.counts["duplicate_calls"] += 1
+    call = state.tools.get(event.call_id)
+    assert call is not None
+    if (call.name, call.arguments) != (event.name, event.arguments):
+        message = f"the provider used the id of a call to {call.name} again, for another call"
+        state.emit(SessionError(message, code="call_id_reused", source="protocol"))
+    elif call.refused:
+        call.refused = False
+        _answer(state, call)
+
+
+def refused(state: State, event_id: str) -> None:
+    """The provider refused a client event: was it the output of a call?"""
+    call = state.tools.told_by(event_id)
+    if call is not None:
+        call.refused = True
+
+
+def _answer(state: State, call: Call) -> None:
+    event_id, item_id = state.next_id("event"), state.next_id("item_kernl")
+    state.backlog.add(None, event_id, f"item:{item_id}")
+    call.told_by = event_id
+    error = call.outcome != "result"
+    state.send(ToolResult(call.call_id, call.output, item_id, call.name, is_error=error, event_id=event_id))
 
 
 def advance(state: State, now: float) -> None:
@@ -108,10 +136,8 @@ def end(
     """Record the outcome: the model first, then the listeners. ``owes`` says whether it is worth a reply."""
     if state.tools.settle(call.call_id, outcome) is None:
         return
-    event_id, item_id = state.next_id("event"), state.next_id("item_kernl")
-    state.backlog.add(None, event_id, f"item:{item_id}")
-    error = outcome != "result"
-    state.send(ToolResult(call.call_id, output, item_id, call.name, is_error=error, event_id=event_id))
+    call.output = output
+    _answer(state, call)
     state.emit(ToolFinished(call.call_id, call.name, outcome, output, duration))
     if call.traits.terminal:
         if outcome == "result":
