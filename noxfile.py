@@ -31,8 +31,8 @@ def python(session: nox.Session, *arguments: str, **environment: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite; arguments after ``--`` go to pytest."""
-    python(session, "pytest", *session.posargs)
+    """The test suite, on all cores; arguments after ``--`` go to pytest."""
+    python(session, "pytest", "-n", "auto", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session

@@ -59,7 +59,7 @@ ITEMS: st.SearchStrategy[ConversationItem] = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(ITEMS, max_size=4))
 def test_what_is_written_is_read(items: list[ConversationItem]) -> None:
     assert load_history(dump_history(items)) == tuple(items)
@@ -91,7 +91,7 @@ def put(document: Any, path: tuple[Any, ...], value: Any) -> Any:
 ODD: Any = (3.5, {"zz": 1}, [["zz"]])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(ITEMS, min_size=1, max_size=2), st.data())
 def test_whatever_is_damaged_is_refused(items: list[ConversationItem], data: st.DataObject) -> None:
     document = json.loads(dump_history(items))
@@ -103,14 +103,14 @@ def test_whatever_is_damaged_is_refused(items: list[ConversationItem], data: st.
         load_history(json.dumps(put(document, path, value)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40))
 def test_noise_is_refused(noise: Any) -> None:
     with pytest.raises(MisconfiguredError, match="this is no history"):
         load_history(noise)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(ITEMS, min_size=1, max_size=3), st.data())
 def test_half_a_file_is_refused(items: list[ConversationItem], data: st.DataObject) -> None:
     text = dump_history(items)

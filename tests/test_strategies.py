@@ -191,6 +191,7 @@ def _count(kind: type[Any], number: int, trace: Trace) -> bool:
     return sum(isinstance(event, kind) for event in trace) >= number
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # a whole conversation is large
 @pytest.mark.parametrize(
     "condition",
     [

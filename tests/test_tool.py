@@ -1022,7 +1022,7 @@ async def test_a_call_cancelled_before_its_thread_began_never_begins() -> None:
         (["\udfff"], '["\ufffd"]'),
         ("\ud83d\ude00", "😀"),
     ],
-    ids=repr,
+    ids=lambda each: type(each).__name__,
 )
 def test_results(value: Any, text: str) -> None:
     assert output_text(value, 65536, tool="t") == text
@@ -1049,7 +1049,7 @@ def _itself() -> list[Any]:
         (len, "has no JSON form"),
         (Place, "has no JSON form"),
     ],
-    ids=repr,
+    ids=lambda each: type(each).__name__,
 )
 def test_results_that_are_not_json(value: Any, words: str) -> None:
     with pytest.raises(ToolError) as caught:
