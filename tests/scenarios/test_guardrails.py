@@ -28,6 +28,7 @@ from kernl_rt.events import (
     SpeechStarted,
     TextDelta,
     TextDone,
+    ToolFinished,
     ToolResult,
 )
 from kernl_rt.items import Message
@@ -102,6 +103,15 @@ def sounds(call: Call, response_id: str = "r1") -> list[AudioDelta]:
     return [event for event in call.seen(AudioDelta) if event.response_id == response_id]
 
 
+def hear(channel: MemoryChannel) -> bytes:
+    """All that the human has heard."""
+    heard = b""
+    with pytest.raises(anyio.WouldBlock):
+        while True:
+            heard += channel.human.hear_nowait()
+    return heard
+
+
 # -- the acceptance scenarios -----------------------------------------------------------------------------------------
 
 
@@ -173,10 +183,7 @@ async def test_15_the_other_reply_is_heard_in_full() -> None:
         await anyio.sleep(1)
         await judge.says(True)
         await anyio.sleep(3)
-        heard = b""
-        with pytest.raises(anyio.WouldBlock):
-            while True:
-                heard += channel.human.hear_nowait()
+        heard = hear(channel)
         assert call.session.statistics().playback_pending_ms == 0
     assert heard.count(b"\2\0") >= 12_001, "the other reply was cut"
     assert heard.replace(b"\2\0", b"").count(b"\1\0") == pytest.approx(24_000, abs=600)
@@ -194,6 +201,56 @@ async def test_15_the_first_reply_has_no_end() -> None:
         await call.says(audio("r1"), word("more", "r1"), audio("r2", "i2"))
         assert (len(sounds(call, "r1")), len(sounds(call, "r2"))) == (1, 2)
         assert call.seen(OutputTranscriptDelta)[-1].text == LONG
+
+
+async def test_15_all_of_it_was_heard_and_more_comes() -> None:
+    judge = Judge()
+    async with calling(guardrails=[judge.guardrail]) as call:
+        await call.says(created("r1"), audio("r1"), word(LONG), created("r2"))
+        await anyio.sleep(1)
+        await judge.says("no")
+        assert not trips(call)[0].stopped
+        await call.says(audio("r1"), word("more", "r1"))
+        assert len(sounds(call)) == len(call.seen(OutputTranscriptDelta)) == 1
+
+
+async def test_15_the_tools_of_the_other_reply_go_on() -> None:
+    @tool(on_interrupt="cancel")
+    async def slow() -> str:
+        await anyio.sleep(1)
+        return "slow"
+
+    judge = Judge()
+    async with calling(slow, guardrails=[judge.guardrail]) as call:
+        await call.says(created("r1"), audio("r1", ms=5_000), word(LONG), tool_call("slow", "c1"), done("r1"))
+        await call.says(created("r2"), tool_call("slow", "c2", response_id="r2"))
+        await judge.says("no")
+        await anyio.sleep(2)
+        assert {event.call_id: event.outcome for event in call.seen(ToolFinished)} == {
+            "c1": "cancelled",
+            "c2": "result",
+        }
+
+
+async def test_15_while_playback_is_paused() -> None:
+    """A noise has paused two replies; when they play on, the one that tripped does not."""
+    judge = Judge()
+    channel = MemoryChannel()
+    async with calling(guardrails=[judge.guardrail], channel=channel, recover_after=1) as call:
+        one = AudioDelta(b"\1\0" * 24_000, response_id="r1", item_id="i1", content_index=0)
+        other = AudioDelta(b"\2\0" * 24_000, response_id="r2", item_id="i2", content_index=0)
+        await call.says(created("r1"), one, word(LONG), done("r1"), created("r2"), other, done("r2"))
+        await anyio.sleep(0.5)
+        call.session.activity_started()
+        call.session.activity_ended()
+        await judge.says("no")
+        assert trips(call)[0].stopped
+        assert [event.response_id for event in call.seen(Interrupted)] == ["r1"]
+        assert [truncate.item_id for truncate in call.sent(ItemTruncate)] == ["i1"]
+        await anyio.sleep(5)
+        heard = hear(channel)
+        assert heard.count(b"\2\0") >= 24_000, "the other reply was cut"
+        assert heard.replace(b"\2\0", b"").count(b"\1\0") == pytest.approx(12_000, abs=600)
 
 
 # -- when it is asked -------------------------------------------------------------------------------------------------
@@ -332,6 +389,15 @@ async def test_a_reply_that_the_human_has_interrupted() -> None:
         assert not call.sent(ItemCreate)
         await call.says(word(LONG), transcript(LONG + LONG), done("r1", "cancelled"))
         assert len(judge.asked) == 1
+
+
+async def test_an_interrupted_reply_is_not_checked_any_further() -> None:
+    judge = Judge()
+    async with calling(guardrails=[judge.guardrail]) as call:
+        await call.says(created(), audio(), word(LONG))
+        await judge.says(None)
+        await call.says(SpeechStarted("u1", 0), transcript(LONG + LONG), done("r1", "cancelled"))
+        assert judge.asked == [LONG]
 
 
 async def test_a_reply_that_was_interrupted_before_its_first_word() -> None:

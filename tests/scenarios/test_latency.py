@@ -142,6 +142,13 @@ async def test_a_human_who_speaks_again_waits_anew() -> None:
         assert measured(call) == [("r1", "speech", 0.5, 0.5)]
 
 
+async def test_a_human_who_speaks_does_not_wait() -> None:
+    async with calling() as call:
+        call.session.send_message("hello?")
+        await call.says(SpeechStarted("u1", 0), created(), audio())
+        assert measured(call) == []
+
+
 async def test_barge_in() -> None:
     async with calling() as call:
         await call.says(SpeechStarted("u0", 0), SpeechStopped("u0", 1))

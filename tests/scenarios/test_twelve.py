@@ -252,3 +252,12 @@ async def test_c_peer_ignores_the_close() -> None:
         start = anyio.current_time()
         assert await session.aclose(deadline=2.5)
         assert anyio.current_time() - start <= 2.5
+
+
+async def test_g_a_reply_that_was_stopped_before_its_first_sound_stays_silent() -> None:
+    async with calling() as call:
+        await call.says(created())
+        call.session.interrupt()
+        await call.says(audio(), audio(), done("r1", "cancelled", reason="client_cancelled"))
+        assert not call.seen(AudioDelta)
+        assert len(call.seen(Interrupted)) == 1

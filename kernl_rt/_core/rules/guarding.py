@@ -105,8 +105,6 @@ def release(state: State, now: float) -> None:
             return
         held, unchecked = following
         match held.event:
-            case AudioDelta() as sound if held.key in state.fenced or state.guardrails.tripped(held.key):
-                state.counts["late_audio"] += bool(sound.audio)
             case AudioDelta() as sound:
                 state.counts["released_unchecked"] += unchecked
                 reply.play(state, sound, now)

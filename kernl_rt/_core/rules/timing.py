@@ -68,7 +68,7 @@ def _barged_in(state: State, now: float) -> None:
     """Whether the human's speech has stopped a reply, now that this input is dealt with."""
     for action in state.out:
         match action:
-            case Emit(event=Interrupted(reason="speech", response_id=response_id)):
+            case Emit(event=Interrupted(response_id=response_id)):
                 _tell(state, state.latency.interrupted(response_id, now))
                 return
             case Emit(event=PlaybackPaused()):
