@@ -155,6 +155,11 @@ class Guardrails:
         watch.tripped = True
         return True
 
+    @property
+    def unfinished(self) -> list[str]:
+        """Replies that are not over."""
+        return [key for key, watch in self._watches.items() if not watch.over]
+
     # -- what is known ------------------------------------------------------------------------------------------------
 
     def tripped(self, key: str) -> bool:

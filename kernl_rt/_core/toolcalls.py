@@ -75,6 +75,8 @@ class Call:
     output: str = ""
     told_by: str | None = None
     refused: bool = False
+    #: The human spoke while it was held: what came before it will never be heard.
+    cut: bool = False
 
     def move(self, trigger: str) -> None:
         self.state = CALL[self.state, trigger]

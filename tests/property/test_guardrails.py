@@ -122,6 +122,14 @@ class AnyOrderGuarded(AnyOrder):
             assert self.guarded.in_channel == playback.pending + round(playback.heard_ms * 48)
 
     @invariant()
+    def what_is_over_is_closed(self) -> None:
+        """A stretch of sound that stays open would be cut by every interruption that follows."""
+        state = self.run.machine.state
+        for stretch in state.playback._stretches:
+            over = stretch.response_id in state.finished and not state.holdback.holds(stretch.response_id or "")
+            assert not over or not stretch.open
+
+    @invariant()
     def nothing_is_held_for_ever(self) -> None:
         state = self.run.machine.state
         if state.lifecycle.live and state.interruption is None:

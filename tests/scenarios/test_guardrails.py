@@ -662,6 +662,16 @@ async def test_a_reply_that_is_over_and_was_held_back_is_mended() -> None:
         assert not call.seen(AudioDelta)
 
 
+async def test_a_reply_that_gives_way_to_another() -> None:
+    """Its end is never said: its last words are checked all the same, and its sound goes on."""
+    judge = Judge(threshold=1_000)
+    async with calling(guardrails=[judge.guardrail], hold_back=5) as call:
+        await call.says(created("r1"), word("well", "r1"), audio("r1"), created("r2"))
+        assert judge.asked == ["well"]
+        await judge.says(None)
+        assert [event.response_id for event in call.seen(AudioDelta)] == ["r1"]
+
+
 async def test_hanging_up_waits_for_sound_that_is_held_back() -> None:
     judge = Judge()
     async with calling(guardrails=[judge.guardrail], hold_back=True) as call:

@@ -162,6 +162,10 @@ async def test_barge_in() -> None:
         assert call.session.statistics().latency.barge_in.count == 1
         call.session.interrupt()
         await quiet()
+        await call.says(done("r1", "cancelled"), SpeechStarted("u2", 0), SpeechStopped("u2", 1))
+        await call.says(created("r2"), audio("r2", ms=2_000))
+        call.session.interrupt()
+        await quiet()
         assert call.session.statistics().latency.barge_in.count == 1, "not every interruption is speech"
 
 

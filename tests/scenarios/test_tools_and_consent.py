@@ -430,3 +430,21 @@ async def test_local_and_remote_detection_cut_at_the_same_place() -> None:
             assert bool(call.seen(ActivityStarted)) == local
     assert numbers[0] == numbers[1]
     assert numbers[0] == pytest.approx(400, abs=25)
+
+
+async def test_none_of_several_calls_runs_for_words_nobody_heard() -> None:
+    ran: list[str] = []
+
+    @tool(commit="after_heard")
+    async def order(n: int) -> str:
+        ran.append(str(n))
+        return "ordered"
+
+    async with calling(order) as call:
+        calls = [tool_call("order", f"c{n}", f'{{"n": {n}}}') for n in range(3)]
+        await call.says(created(), audio(ms=1000), *calls, done())
+        await anyio.sleep(0.3)
+        await call.says(SpeechStarted("u1", 0))
+        await anyio.sleep(5)
+        assert not ran
+        assert outcomes(call) == ["cancelled"] * 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernl_rt._core.actions import StartCheck
+from kernl_rt._core.actions import Emit, StartCheck
 from kernl_rt._core.arbiter import Wish
 from kernl_rt._core.guardrails import Check
 from kernl_rt._core.inputs import CheckReturned
@@ -36,24 +36,29 @@ def after(state: State, input: Any, now: float) -> None:
     if not state.lifecycle.live:
         return
     match input:
-        case TextDelta() | OutputTranscriptDelta() if input.response_id not in state.finished:
-            if _is_watched(state, input.response_id):
-                part = (input.item_id, input.content_index or 0)
-                _start(state, state.guardrails.grow(state.reply_key(input.response_id), part, input.text))
-        case TextDone() | OutputTranscript() if _is_watched(state, input.response_id):
+        case TextDelta() | OutputTranscriptDelta() if _is_said(state, input):
+            part = (input.item_id, input.content_index or 0)
+            _start(state, state.guardrails.grow(state.reply_key(input.response_id), part, input.text))
+        case TextDone() | OutputTranscript() if _is_said(state, input):
             part = (input.item_id, input.content_index or 0)
             _start(state, state.guardrails.complete(state.reply_key(input.response_id), part, input.text))
         case ResponseDone(response=response) if response.id is None or response.id in state.finished:
             _start(state, state.guardrails.finish(response.id or "", response.text))
         case ResponseCreated(response=response):
             state.guardrails.begin(response.id or "")
+            for key in state.guardrails.unfinished:
+                if key in state.finished:  # it gave way to this one
+                    _start(state, state.guardrails.finish(key, ""))
         case _:
             pass
     release(state, now)
 
 
-def _is_watched(state: State, response_id: str | None) -> bool:
-    return response_id not in state.fenced and response_id not in state.asides
+def _is_said(state: State, event: TextDelta | TextDone | OutputTranscriptDelta | OutputTranscript) -> bool:
+    """Whether these words belong to what the human hears: nobody else's, and not of a reply that was stopped."""
+    if event.response_id in state.fenced or event.response_id in state.asides:
+        return False
+    return any(isinstance(action, Emit) and action.event is event for action in state.out)
 
 
 def _start(state: State, checks: list[Check]) -> None:
@@ -108,6 +113,8 @@ def release(state: State, now: float) -> None:
             case AudioDelta() as sound:
                 state.counts["released_unchecked"] += unchecked
                 reply.play(state, sound, now)
+                if held.key in state.finished and not state.holdback.holds(held.key):
+                    state.playback.finish(sound.response_id)
             case AudioDone() as complete:
                 reply.complete(state, complete, late=False)
             case ResponseDone() as done:

@@ -25,13 +25,11 @@ def _runs(state: State, key: str) -> bool:
 def silence(state: State, key: str, reason: Reason, now: float) -> None:
     """Nothing more of this reply is played or reported; where it runs, it is stopped at the provider too."""
     if not still_to_come(state, key, now):
-        _fence(state, key)
         return
     response_id = key or None
     stopped = Interruption(reason, response_id, alone=True)
     if _runs(state, key):
         interruption.stop_generation(state, Interruption(reason, key), cancel=True)
-    _fence(state, key)
     if state.pause is not None:
         _take_out_of_the_pause(state, state.pause, stopped, now)
         return
@@ -40,11 +38,6 @@ def silence(state: State, key: str, reason: Reason, now: float) -> None:
         state.out.append(ClearPlayback())
     else:
         _withdraw(state, response_id, None, now)
-
-
-def _fence(state: State, key: str) -> None:
-    if key and key not in state.finished:
-        state.fenced.add(key)
 
 
 def playback_cleared(state: State, input: PlaybackCleared, now: float) -> None:

@@ -92,6 +92,8 @@ def _heard(state: State, call: Call) -> bool:
     """Whether the human has heard what the model said before this call, where the tool must wait for that."""
     if not call.traits.waits_to_be_heard:
         return True
+    if call.cut:
+        return False
     response_id = call.group.response_id
     waits = state.playback.unheard(response_id) or state.holdback.holds(response_id or "")
     return call.group.closed and not waits
@@ -172,12 +174,14 @@ def interrupted(state: State, now: float, *, response_id: str | None = None) -> 
 
     With ``response_id`` it concerns the calls of that reply alone.
     """
-    for call in state.tools.open_calls():
-        if response_id not in (None, call.group.response_id):
-            continue
+    concerned = [call for call in state.tools.open_calls() if response_id in (None, call.group.response_id)]
+    for call in concerned:
+        # All of them first: the end of one lets the others go on, and with the sound gone nothing is unheard any more.
+        call.cut = call.state == "held"
+    for call in concerned:
         if call.state == "held":
             end(state, call, "cancelled", UNHEARD, now, owes=False)
-        elif call.traits.on_interrupt == "cancel":
+        elif call.state != "settled" and call.traits.on_interrupt == "cancel":
             _stop(state, call)
             end(state, call, "cancelled", INTERRUPTED, now, owes=False)
 
