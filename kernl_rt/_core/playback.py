@@ -270,7 +270,11 @@ class Playback:
                 self._begun.append((stretch.response_id, self._heard - stretch.start))
 
     def _prune(self) -> None:
+        """Forget what was heard to its end, unless more of the same item is behind it: the two count together."""
         while self._stretches and not self._stretches[0].open and self._stretches[0].end <= self._heard:
+            first = self._stretches[0]
+            if len(self._of(first.item_id, first.content_index)) > 1:
+                return
             self._stretches.popleft()
 
     def _of(self, item_id: str, content_index: int) -> list[_Stretch]:

@@ -80,3 +80,15 @@ def test_sound_that_pauses_does_not_count_as_heard_meanwhile() -> None:
     playback.sent("r", "i", 0, PCM16_24K.size(100), 5.0)
     playback.advance(5.05)
     assert playback.heard_ms == 150
+
+
+def test_an_item_whose_sound_comes_in_two_stretches_counts_as_one() -> None:
+    playback = Playback(PCM16_24K, marks=True)
+    tenth = PCM16_24K.size(100)
+    for item in ("a", "b", "a"):
+        playback.sent(item, item, 0, tenth, 0.0)
+    playback.finish("a")
+    playback.finish("b")
+    playback.mark(250)
+    [cut] = playback.clear(250, 0.0)
+    assert (cut.item_id, cut.heard_ms, cut.received_ms) == ("a", 150, 200)
