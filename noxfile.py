@@ -93,6 +93,19 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """A million damaged frames for every reader of foreign bytes (minutes); after ``--``: targets, --seed, --frames."""
+    python(session, "tests.fuzz", *session.posargs, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+
+
+@nox.session
+def traces(session: nox.Session) -> None:
+    """The promises about every order of events, 100,000 examples of each; KERNL_RT_CAMPAIGN=0.1 makes it a tenth."""
+    arguments = ["--hypothesis-profile", "campaign", "--hypothesis-show-statistics", "--timeout", "0"]
+    python(session, "pytest", "-n", "0", *arguments, "tests/property/test_promises.py", *session.posargs)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it into an environment of its own, and run the test suite against it."""
     folder = Path(session.create_tmp()).resolve()

@@ -15,6 +15,7 @@ in ``kernl_rt.simulator``, and tools for tests in ``kernl_rt.testing``.
 """
 
 from kernl_rt._session.command import Command as Command
+from kernl_rt._session.drain import Drain as Drain
 from kernl_rt._session.session import RealtimeSession as RealtimeSession
 from kernl_rt._session.statistics import SessionStatistics as SessionStatistics
 from kernl_rt._session.stream import EventStream as EventStream
@@ -45,6 +46,7 @@ from kernl_rt.exceptions import (
 )
 from kernl_rt.guardrail import Guardrail as Guardrail
 from kernl_rt.handoff import handoff as handoff
+from kernl_rt.policy import ReconnectPolicy as ReconnectPolicy
 from kernl_rt.tool import Tool as Tool, Toolkit as Toolkit, tool as tool
 
 __version__ = "0.1.0"

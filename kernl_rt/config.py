@@ -137,7 +137,16 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._text)
 
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
     def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled")
+
+    def __getstate__(self) -> Any:
         raise TypeError("a Secret is not pickled")
 
 

@@ -88,12 +88,14 @@ class SessionStateError(RealtimeError):
 class ConnectError(RealtimeError):
     """The session could not be opened. Nothing is left open.
 
-    ``status`` is the HTTP status of the answer, ``None`` where there was none.
+    ``status`` is the HTTP status of the answer, ``code`` the provider's own word for what is wrong; ``None`` where
+    there was none.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 class AuthenticationError(ConnectError):
@@ -111,8 +113,10 @@ class ModelNotFoundError(ConnectError):
 class RateLimitedError(ConnectError):
     """429: too many sessions or requests. ``retry_after`` is in seconds, ``None`` where the server does not say."""
 
-    def __init__(self, message: str, *, status: int | None = 429, retry_after: float | None = None) -> None:
-        super().__init__(message, status=status)
+    def __init__(
+        self, message: str, *, status: int | None = 429, retry_after: float | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, status=status, code=code)
         self.retry_after = retry_after
 
 
@@ -140,8 +144,7 @@ class ConfigurationRejected(ConnectError):
     """The provider refused the session's configuration; ``code`` and ``param`` are its own words."""
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(message, code=code)
         self.param = param
 
 

@@ -13,6 +13,7 @@ a text is refused, and the message says where.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, get_args, get_origin
@@ -29,6 +30,10 @@ __all__ = ["VERSION", "dump_history", "load_history"]
 #: The version that is written. Older ones stay readable.
 VERSION = 1
 _FORMAT = "kernl_rt.history"
+#: Levels of lists and objects. What is nested deeper cannot be sent, and no provider says such a thing.
+_DEEPEST = 128
+#: Characters of a text that was not ours that an error repeats.
+_QUOTED = 200
 
 
 class _Misfit(TypeError):
@@ -130,20 +135,22 @@ def load_history(text: str | bytes) -> tuple[ConversationItem, ...]:
         MisconfiguredError: the text is damaged, or something else altogether; or a newer version has written it.
     """
     try:
-        said = json.loads(text)
+        said = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as exc:
-        raise MisconfiguredError(f"this is no history: it is not JSON: {exc}") from None
+        raise MisconfiguredError(f"this is no history: it is not JSON: {_clipped(str(exc))}") from None
     if not isinstance(said, dict) or said.get("format") != _FORMAT:
         raise MisconfiguredError(f"this is no history: it does not say {_FORMAT!r}; use what dump_history() gave")
     version = said.get("version")
     if type(version) is not int or version < 1:
-        raise MisconfiguredError(f"this history is damaged: its version is {version!r}")
+        raise MisconfiguredError(f"this history is damaged: its version is {_clipped(repr(version))}")
     if version > VERSION:
         raise MisconfiguredError(
-            f"this history has version {version}, this kernl_rt reads up to {VERSION}: update kernl_rt"
+            f"this history has version {_clipped(str(version))}, this kernl_rt reads up to {VERSION}: update kernl_rt"
         )
     if not isinstance(said.get("items"), list) or set(said) != {"format", "version", "items"}:
         raise MisconfiguredError("this history is damaged: it has no list of items, or something else beside it")
+    if _is_deep(said):
+        raise MisconfiguredError(f"this history is damaged: it is nested deeper than {_DEEPEST} levels")
     try:
         items: tuple[ConversationItem, ...] = _CONVERTER.structure(said["items"], _ITEMS)
     except Exception as exc:
@@ -152,9 +159,31 @@ def load_history(text: str | bytes) -> tuple[ConversationItem, ...]:
     return items
 
 
+def _finite(text: str) -> float:
+    """A number with a point or an exponent, or one of Python's own words, which JSON does not have."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{_clipped(text)} is no number that JSON has")
+    return number
+
+
+def _is_deep(said: Any) -> bool:
+    level = [said]
+    for _ in range(_DEEPEST):
+        held = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [child for children in held for child in children if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _QUOTED else text[: _QUOTED - 1] + "…"
+
+
 def _where(exc: Exception) -> str:
     """The first fault, with its place."""
-    first = transform_error(exc, path="items", format_exception=_words)[0]
+    first = _clipped(transform_error(exc, path="items", format_exception=_words)[0])
     return first.replace("items[", "item [", 1)
 
 

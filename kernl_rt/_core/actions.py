@@ -21,6 +21,7 @@ __all__ = [
     "FlushPlayback",
     "Lane",
     "Play",
+    "Reconnect",
     "Send",
     "Settle",
     "StartCheck",
@@ -137,6 +138,16 @@ class Disconnect:
     error: Exception | None = None
 
 
+@frozen
+class Reconnect:
+    """Hang up, forget what waits for the link, and dial again in ``delay`` seconds; with ``resume`` where there is
+    such a handle.
+    """
+
+    delay: float
+    resume: str | None = None
+
+
 Action: TypeAlias = (
     Send
     | Play
@@ -148,6 +159,7 @@ Action: TypeAlias = (
     | Emit
     | Settle
     | Disconnect
+    | Reconnect
     | SwitchAgent
     | UseInputFormat
     | StartCheck

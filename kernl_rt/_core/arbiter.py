@@ -160,6 +160,29 @@ class Arbiter:
             return dead
         return None
 
+    def disconnect(self) -> list[Wish]:
+        """The link is gone: what was asked for on it is wished for again, before all else.
+
+        Returns the wishes that were to be cancelled as soon as their reply came.
+        """
+        asked, self._asked, self._hidden_until = self._asked, None, None
+        cancelled, self.cancel_next = self.cancel_next, False
+        if asked is None:
+            return []
+        if cancelled:
+            return list(asked.wishes)
+        self._wishes[:0] = asked.wishes
+        return []
+
+    def release(self) -> Create | None:
+        """The reply that runs will not be the answer to anything. Returns the request that it was to answer."""
+        served, self._serving = self._serving, None
+        return served
+
+    def wish_again(self, wishes: tuple[Wish, ...]) -> None:
+        """These were being answered when the link was lost."""
+        self._wishes[:0] = wishes
+
     def drain(self) -> list[Wish]:
         """Every wish that will not be answered any more."""
         left = list(self._wishes)

@@ -6,7 +6,11 @@ an item, by the item's id (the item's arrival acknowledges it). It leaves here e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
+
+from kernl_rt.events import ClientEvent
 
 __all__ = ["LIMIT", "Backlog", "Pending"]
 
@@ -20,6 +24,8 @@ class Pending:
     event_id: str
     #: What acknowledges it: an item id, or the kind of the event that answers this kind of command.
     key: str
+    #: What was said, to say it again on another link.
+    event: ClientEvent | None = None
 
 
 class Backlog:
@@ -33,8 +39,8 @@ class Backlog:
     def full(self) -> bool:
         return len(self._by_event) >= LIMIT
 
-    def add(self, command: int | None, event_id: str, key: str) -> None:
-        self._by_event[event_id] = Pending(command, event_id, key)
+    def add(self, command: int | None, event_id: str, key: str, event: ClientEvent | None = None) -> None:
+        self._by_event[event_id] = Pending(command, event_id, key, event)
 
     def acknowledge(self, key: str) -> Pending | None:
         """The oldest command that waits for ``key`` is answered."""
@@ -46,6 +52,9 @@ class Backlog:
     def reject(self, event_id: str) -> Pending | None:
         """The provider's error names this client event."""
         return self._by_event.pop(event_id, None)
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter(tuple(self._by_event.values()))
 
     def drain(self) -> list[Pending]:
         """Everything that will not be answered any more."""

@@ -180,6 +180,12 @@ class Changes:
             return None
         return self.confirmed()
 
+    def disconnect(self) -> None:
+        """The link is gone: what waited for the provider's word is asked for again."""
+        sent = self.confirmed()
+        if sent is not None:
+            self._queue.appendleft(sent.change)
+
     def drain(self) -> list[Change]:
         """Every change that will not be answered any more."""
         sent = self.confirmed()

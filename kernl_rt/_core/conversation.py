@@ -173,6 +173,11 @@ class Conversation:
         """An item is part of a reply."""
         self._reply_of[item_id] = response_id
 
+    def of_reply(self, response_id: str | None) -> tuple[ConversationItem, ...]:
+        """The items of a reply, as far as they are known."""
+        mine = (key for key in self._order if key in self._reply_of and self._reply_of[key] == response_id)
+        return tuple(self._shown(key) for key in mine)
+
     def cut(self, item_id: str, heard_ms: int, received_ms: int) -> bool:
         """Only ``heard_ms`` of the item were heard; the words behind them were never said."""
         self._cuts[item_id] = (heard_ms, max(received_ms, heard_ms))

@@ -12,7 +12,17 @@ from attrs import field, frozen
 
 from kernl_rt._core.configuration import Change
 from kernl_rt.config import ResponseConfig, SessionConfig
-from kernl_rt.events import ChannelEvent, ClientEvent, CustomEvent, ServerEvent, SessionError, ToolOutcome
+from kernl_rt.events import (
+    ChannelEvent,
+    ClientEvent,
+    CustomEvent,
+    Draining,
+    LoopStalled,
+    ServerEvent,
+    SessionError,
+    SessionStuck,
+    ToolOutcome,
+)
 from kernl_rt.items import ConversationItem
 
 __all__ = [
@@ -28,6 +38,8 @@ __all__ = [
     "ChannelFailed",
     "CheckReturned",
     "CloseRequested",
+    "ConditionNoticed",
+    "ConnectFailed",
     "ConnectionLost",
     "ConnectionOpened",
     "ErrorNoticed",
@@ -55,9 +67,18 @@ class ConnectionOpened:
 
 @frozen
 class ConnectionLost:
-    """The link to the model ended, for the reason that ``error`` gives."""
+    """The link to the model ended, for the reason that ``error`` gives. ``jitter`` is a random fraction, 0 to 1."""
 
     error: Exception
+    jitter: float = 0.0
+
+
+@frozen
+class ConnectFailed:
+    """An attempt to bring the link back came to nothing. ``jitter`` is a random fraction, 0 to 1."""
+
+    error: Exception
+    jitter: float = 0.0
 
 
 @frozen
@@ -241,6 +262,13 @@ class ErrorNoticed:
 
 
 @frozen
+class ConditionNoticed:
+    """Something outside the machine that the caller should know of, also while the session closes."""
+
+    event: SessionStuck | LoopStalled | Draining
+
+
+@frozen
 class Failed:
     """Something that cannot be lived with: an error that nobody listens for, a task that broke."""
 
@@ -255,6 +283,7 @@ class CloseRequested:
 Input: TypeAlias = (
     ConnectionOpened
     | ConnectionLost
+    | ConnectFailed
     | Tick
     | Stopped
     | PlaybackCleared
@@ -279,6 +308,7 @@ Input: TypeAlias = (
     | EventSubmitted
     | EventEmitted
     | ErrorNoticed
+    | ConditionNoticed
     | Failed
     | CloseRequested
     | ChannelEvent

@@ -32,11 +32,15 @@ class Outbox:
     def __init__(self, format: AudioFormat, *, live: bool = True) -> None:
         self._format = format
         self._live = live
-        self._lanes: dict[Lane, deque[ClientEvent]] = {lane: deque() for lane in Lane}
+        self._lanes: dict[Lane, deque[Send]] = {lane: deque() for lane in Lane}
         self._live_limit = format.size(LIVE_MS)
         self.audio_bytes = 0
+        #: Of these, sound that may be dropped.
+        self._live_bytes = 0
         self.dropped_bytes = 0
         self.written = 0
+        #: Events that were forgotten because their link was gone. What matters of them is said again on the next.
+        self.cleared = 0
 
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
@@ -62,40 +66,48 @@ class Outbox:
 
     def push(self, send: Send) -> None:
         event = send.event
-        self._lanes[send.lane].append(event)
+        self._lanes[send.lane].append(send)
         if type(event) is AudioInputAppend:
-            self.audio_bytes += len(event.audio)
-            if send.captured and self._live and self.audio_bytes > self._live_limit:
-                self._shed()
+            size = len(event.audio)
+            self.audio_bytes += size
+            if send.captured and self._live:
+                self._live_bytes += size
+                if self._live_bytes > self._live_limit:
+                    self._shed()
 
     def pop(self) -> ClientEvent | None:
         """The next event to write."""
         for lane in self._lanes.values():
             if lane:
-                event = lane.popleft()
-                if type(event) is AudioInputAppend:
-                    self.audio_bytes -= len(event.audio)
+                send = lane.popleft()
+                self._leaves(send)
                 self.written += 1
-                return event
+                return send.event
         return None
 
-    def clear(self) -> int:
-        """Forget everything. Returns how many events were lost."""
-        lost = len(self)
+    def clear(self) -> None:
+        """Forget everything: the link that it waits for is gone."""
+        self.cleared += len(self)
         for lane in self._lanes.values():
             lane.clear()
-        self.audio_bytes = 0
-        return lost
+        self.audio_bytes = self._live_bytes = 0
+
+    def _leaves(self, send: Send) -> int:
+        """Returns the bytes of sound in it."""
+        size = len(send.event.audio) if type(send.event) is AudioInputAppend else 0
+        self.audio_bytes -= size
+        if send.captured and self._live:
+            self._live_bytes -= size
+        return size
 
     def _shed(self) -> None:
-        """Drop the oldest sound; a commit, and what follows it, stays in its place."""
+        """Drop the oldest live sound; a commit, and what else may not be dropped, stays in its place."""
         lane = self._lanes[Lane.AUDIO]
-        kept: deque[ClientEvent] = deque()
-        while lane and self.audio_bytes > self._live_limit:
-            event = lane.popleft()
-            if type(event) is AudioInputAppend:
-                self.audio_bytes -= len(event.audio)
-                self.dropped_bytes += len(event.audio)
+        kept: deque[Send] = deque()
+        while lane and self._live_bytes > self._live_limit:
+            send = lane.popleft()
+            if send.captured:
+                self.dropped_bytes += self._leaves(send)
             else:
-                kept.append(event)
+                kept.append(send)
         lane.extendleft(reversed(kept))

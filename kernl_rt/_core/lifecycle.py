@@ -18,6 +18,10 @@ STATUS: Final[dict[tuple[Status, str], Status]] = {
     ("connecting", "configured"): "connected",
     ("connecting", "close"): "closing",
     ("connecting", "stop"): "closed",
+    ("connected", "drop"): "reconnecting",
+    ("reconnecting", "configured"): "connected",
+    ("reconnecting", "close"): "closing",
+    ("reconnecting", "stop"): "closed",
     ("connected", "close"): "closing",
     ("connected", "stop"): "closed",
     ("closing", "close"): "closing",
@@ -49,5 +53,10 @@ class Lifecycle:
 
     @property
     def live(self) -> bool:
-        """Commands may be given."""
+        """Commands may be given; without a link they wait for the next one."""
+        return self.status in ("connected", "reconnecting")
+
+    @property
+    def linked(self) -> bool:
+        """What is said goes out at once."""
         return self.status == "connected"

@@ -40,7 +40,7 @@ server event without a rule of its own is only reported. Behind each rule come t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from kernl_rt._core import inputs
 from kernl_rt._core.actions import Action
@@ -51,6 +51,7 @@ from kernl_rt._core.rules import (
     guarding,
     history,
     human,
+    links,
     reply,
     session,
     silencing,
@@ -68,6 +69,7 @@ from kernl_rt.events import (
     AudioInputCleared,
     AudioInputCommitted,
     AudioPlayed,
+    ChannelEvent,
     ContentPartAdded,
     ContentPartDone,
     DtmfPressed,
@@ -89,6 +91,8 @@ from kernl_rt.events import (
     ResponseDone,
     SessionCreated,
     SessionError,
+    SessionExpiring,
+    SessionResumable,
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
@@ -110,18 +114,22 @@ Rule = Callable[[State, Any, float], None]
 RULES: Final[dict[type, Rule]] = {
     # the session
     inputs.ConnectionOpened: session.opened,
-    inputs.ConnectionLost: session.lost,
+    inputs.ConnectionLost: links.lost,
+    inputs.ConnectFailed: links.failed_to_connect,
     inputs.CloseRequested: session.close_requested,
     inputs.Stopped: session.stopped,
     inputs.Tick: session.tick,
     inputs.EventEmitted: session.emitted,
     inputs.ErrorNoticed: session.noticed,
+    inputs.ConditionNoticed: session.noticed,
     inputs.Failed: session.failed,
     inputs.ChannelEnded: session.channel_ended,
     inputs.ChannelFailed: session.channel_failed,
     SessionCreated: session.created,
     SessionUpdated: session.updated,
     SessionError: session.error,
+    SessionExpiring: links.expiring,
+    SessionResumable: links.resumable,
     # the human's side
     AudioCaptured: human.captured,
     AudioPlayed: human.played,
@@ -183,7 +191,13 @@ RULES: Final[dict[type, Rule]] = {
 }
 
 #: Once the session is closing, only these are heard.
-_AFTER_CLOSE: Final = frozenset({inputs.Stopped, inputs.ToolReturned, inputs.ErrorNoticed})
+_AFTER_CLOSE: Final = frozenset({inputs.Stopped, inputs.ToolReturned, inputs.ErrorNoticed, inputs.ConditionNoticed})
+
+
+#: What does not come from the provider.
+_OURS: Final = frozenset(
+    {kind for kind in get_args(inputs.Input) if kind.__module__ == inputs.__name__} | {*get_args(ChannelEvent)}
+)
 
 
 def _report(state: State, event: Any, now: float) -> None:
@@ -202,6 +216,8 @@ class SessionMachine:
         status = state.lifecycle.status
         if (status == "closing" and type(input) not in _AFTER_CLOSE) or status == "closed":
             return []
+        if type(input) not in _OURS:
+            state.model_heard_at = now
         RULES.get(type(input), _report)(state, input, now)
         if state.guardrails.on:
             guarding.after(state, input, now)
@@ -245,4 +261,4 @@ class SessionMachine:
     @property
     def full(self) -> bool:
         """No more commands are taken until the provider answers some."""
-        return self.state.backlog.full or self.state.changes.full
+        return self.state.full

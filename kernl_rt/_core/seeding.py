@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count
 
 from attrs import evolve
@@ -34,19 +34,22 @@ NO_OUTCOME = "The call was interrupted: it has no result."
 _COUNTED = re.compile(r"item_kernl_([0-9]{1,12})")
 
 
-def seedable(items: Iterable[ConversationItem], *, images: bool = True) -> tuple[ConversationItem, ...]:
-    """The items that a new session can be given, in order, each with an id of its own.
+def seedable(
+    items: Iterable[ConversationItem], *, images: bool = True, running: Collection[str] = (), above: int = 0
+) -> tuple[ConversationItem, ...]:
+    """The items that a new session can be given, in order, each with an id of its own; numbered ones ``above`` that.
 
     Spoken words become text, and what has no words is left out: unheard replies, sound without a transcript (the
     human's own is kept where its bytes are there). Calls keep their outputs; a call without one is told to be
-    interrupted. Items of the provider's own tool servers and unknown ones are left out.
+    interrupted, unless it is ``running`` (call ids): its output is still to come. Items of the provider's own tool
+    servers and unknown ones are left out.
     """
     given = tuple(items)
-    names = _Names(item.id for item in given)
-    return tuple(names.named(item) for item in _sayable(given, images))
+    names = _Names((item.id for item in given), above)
+    return tuple(names.named(item) for item in _sayable(given, images, running))
 
 
-def _sayable(items: Sequence[ConversationItem], images: bool) -> Iterator[ConversationItem]:
+def _sayable(items: Sequence[ConversationItem], images: bool, running: Collection[str]) -> Iterator[ConversationItem]:
     outputs = {item.call_id: item for item in reversed(items) if isinstance(item, FunctionCallOutput)}
     taken = {item.call_id for item in items if isinstance(item, FunctionCall)}
     called: dict[str, str] = {}
@@ -62,6 +65,8 @@ def _sayable(items: Sequence[ConversationItem], images: bool) -> Iterator[Conver
             called[item.call_id or call_id] = call_id
             yield evolve(item, call_id=call_id, status="completed", extra=NOTHING)
             output = outputs.get(item.call_id or "")
+            if output is None and item.call_id in running:
+                continue
             if output is None or order[id(output)] < index:
                 answered.add(call_id)
                 text = NO_OUTCOME if output is None else output.output
@@ -108,9 +113,10 @@ def _part(role: str, part: ContentPart, images: bool) -> ContentPart | None:
 class _Names:
     """Gives every item an id, once, and keeps those that it may."""
 
-    def __init__(self, taken: Iterable[str | None]) -> None:
+    def __init__(self, taken: Iterable[str | None], above: int) -> None:
         counted = (_COUNTED.fullmatch(name) for name in taken if name)
         self._last = max((int(match[1]) for match in counted if match), default=0)
+        self._last = max(self._last, above)
         self._used: set[str] = set()
 
     def named(self, item: ConversationItem) -> ConversationItem:
@@ -127,6 +133,8 @@ class Seeding:
 
     def __init__(self) -> None:
         self._by_event: dict[str, ConversationItem] = {}
+        #: Items that a later link was given anew: what the provider says of them is our own wording, and no news.
+        self.retold: set[str] = set()
         #: The highest number among the ids that this library has counted: a later one must be above it.
         self.highest = 0
 
@@ -138,6 +146,10 @@ class Seeding:
         self._by_event[event_id] = item
         match = _COUNTED.fullmatch(item.id or "")
         self.highest = max(self.highest, int(match[1]) if match else 0)
+
+    def disconnect(self) -> None:
+        """The link is gone: nobody will answer."""
+        self._by_event.clear()
 
     def acknowledge(self, item_id: str | None) -> None:
         for event_id, item in self._by_event.items():

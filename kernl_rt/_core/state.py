@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 
 from kernl_rt._core.actions import Action, Emit, Lane, Send, Settle
 from kernl_rt._core.arbiter import Arbiter, Wish
-from kernl_rt._core.backlog import Backlog
+from kernl_rt._core.backlog import LIMIT, Backlog
 from kernl_rt._core.configuration import AgentTraits, Changes
 from kernl_rt._core.conversation import Conversation, HistoryDelta
 from kernl_rt._core.guardrails import Guardrails, GuardrailSettings
@@ -18,9 +18,11 @@ from kernl_rt._core.holdback import HoldBack
 from kernl_rt._core.latency import Latency
 from kernl_rt._core.lifecycle import Lifecycle
 from kernl_rt._core.playback import Cut, Playback
+from kernl_rt._core.redial import Redial
 from kernl_rt._core.seeding import Seeding
 from kernl_rt._core.toolcalls import ToolLedger, ToolTraits
 from kernl_rt._core.turn import Turn
+from kernl_rt._core.utterance import Utterance
 from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, SessionConfig
 from kernl_rt.events import (
     ClientEvent,
@@ -34,9 +36,13 @@ from kernl_rt.events import (
 )
 from kernl_rt.exceptions import CommandError, CommandRejected
 from kernl_rt.items import ConversationItem
+from kernl_rt.policy import ReconnectPolicy
 
 __all__ = ["Farewell", "Interruption", "Pause", "Reason", "Settings", "State"]
 
+#: More malformed frames than this within so many seconds end the session.
+MALFORMED = 20
+MALFORMED_SECONDS = 10.0
 #: So many finished replies are remembered, to know their late events.
 _REMEMBERED = 64
 
@@ -56,6 +62,10 @@ class Settings:
     #: Seconds that a reply's sound may wait until its words have passed the guardrails; ``None``: it does not wait.
     hold_back: float | None = None
     tools: Mapping[str, ToolTraits] = field(factory=dict)
+    #: What happens when the link is lost; ``None``: the session ends.
+    reconnect: ReconnectPolicy | None = None
+    #: Seconds that the provider may say nothing while it owes something; ``None``: for ever.
+    dead_air: float | None = None
     #: The agent's id.
     agent: str = ""
     #: The conversation that the session begins with.
@@ -70,7 +80,7 @@ class Settings:
         return self.config.output_format or PCM16_24K
 
 
-Reason: TypeAlias = Literal["speech", "requested", "provider", "overflow", "guardrail"]
+Reason: TypeAlias = Literal["speech", "requested", "provider", "overflow", "guardrail", "connection_lost"]
 
 
 @define
@@ -116,6 +126,17 @@ class State:
         self.changes = Changes(AgentTraits(0, settings.agent, settings.tools))
         self.seeding = Seeding()
         self.backlog = Backlog()
+        self.redial = Redial(settings.reconnect, settings.capabilities.max_duration)
+        self.utterance = Utterance(settings.input_format.bytes_per_second)
+        #: What was said while there was no link, and what was said before and not acknowledged.
+        self.unsaid: deque[ClientEvent] = deque()
+        #: The handle with which the provider would go on where it stopped, and whether the next link uses it.
+        self.resume_handle: str | None = None
+        self.resuming = False
+        #: When malformed frames came, the newest.
+        self.malformed: deque[float] = deque(maxlen=MALFORMED + 1)
+        #: When the provider was last heard of.
+        self.model_heard_at = 0.0
         self.session_id: str | None = None
         self.provider_expired: str | None = None
         self.muted = False
@@ -147,6 +168,10 @@ class State:
         self._ids += 1
         return f"{prefix}_{self._ids}"
 
+    @property
+    def last_id(self) -> int:
+        return self._ids
+
     def reserve_ids(self, highest: int) -> None:
         """Ids up to this number are taken."""
         self._ids = max(self._ids, highest)
@@ -156,7 +181,18 @@ class State:
         return response_id or self.arbiter.running or ""
 
     def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND) -> None:
-        self.out.append(Send(event, lane))
+        """Say it to the provider. Without a link it waits for the next, unless it was about what the last one said."""
+        if lane is Lane.AUDIO and not isinstance(event, ResponseCreate):
+            self.utterance.add(event)
+        if self.lifecycle.status != "reconnecting":
+            self.out.append(Send(event, lane))
+        elif lane is Lane.COMMAND:
+            self.unsaid.append(event)
+
+    @property
+    def full(self) -> bool:
+        """No more commands are taken until the provider answers some."""
+        return self.backlog.full or self.changes.full or len(self.unsaid) >= LIMIT
 
     def emit(self, event: Any) -> None:
         self.out.append(Emit(event))
@@ -175,10 +211,10 @@ class State:
     def move(self, trigger: str, reason: str | None = None) -> None:
         """Change the status, and say so."""
         previous, status = self.lifecycle.move(trigger)
-        if reason is not None and self.lifecycle.reason is None:
+        if reason is not None and self.lifecycle.reason is None and trigger == "close":
             self.lifecycle.reason = reason
         if status != previous:
-            self.emit(StatusChanged(status, previous, self.lifecycle.reason))
+            self.emit(StatusChanged(status, previous, reason if trigger == "drop" else self.lifecycle.reason))
 
     def history_changed(self) -> None:
         """Say what became of the history, if anything did."""
@@ -189,7 +225,7 @@ class State:
 
     def ask_for_replies(self, now: float) -> None:
         """Send the next request for a reply, if one may go out."""
-        if not self.lifecycle.live:
+        if not self.lifecycle.linked:
             return
         idle = not self.turn.speaking and self.silent and self.pause is None
         create = self.arbiter.next(self.next_id("event"), now, idle=idle)
@@ -210,7 +246,8 @@ class State:
     @property
     def deadline(self) -> float | None:
         """When time alone will change something."""
-        times = [self.arbiter.deadline, self.tools.deadline, self.changes.deadline]
+        times = [self.arbiter.deadline, self.tools.deadline, self.changes.deadline, self.redial.rotate_at]
+        times.append(self.dead_air_at)
         if self.pause is not None:
             times.append(self.pause.resume_at)
         times.append(self.holdback.deadline)
@@ -221,6 +258,16 @@ class State:
         if self.waiting:
             times.append(self.playback.heard_at())
         return min((time for time in times if time is not None), default=None)
+
+    @property
+    def dead_air_at(self) -> float | None:
+        """When the provider has been silent for too long, while it owes something."""
+        limit = self.settings.dead_air
+        if limit is None or not self.lifecycle.linked:
+            return None
+        if self.arbiter.running is None and self.turn.awaiting is None:
+            return None
+        return self.model_heard_at + limit
 
     def settle_wishes(self, wishes: tuple[Wish, ...] | list[Wish], error: CommandError) -> bool:
         """Replies that will not come. Returns whether anybody is told."""

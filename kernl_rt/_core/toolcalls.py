@@ -163,6 +163,10 @@ class ToolLedger:
             group.closed, group.asks, group.response = True, asks, response
         return group
 
+    def made_calls(self, response_id: str | None) -> bool:
+        """Whether the reply has made calls that are not done with."""
+        return response_id in self._groups
+
     def finish(self, group: Group) -> bool:
         """Whether the group is complete; it then leaves the ledger."""
         return group.complete and self._groups.pop(group.response_id, None) is not None

@@ -12,6 +12,8 @@ class Turn:
         #: What the session asked for; replaced by what the provider says it does.
         self.detection = detection
         self.speaking = False
+        #: Since when the provider owes a reply to a turn that it has taken.
+        self.awaiting: float | None = None
         #: Sound sent since the last commit or clear, in bytes.
         self.uncommitted = 0
 
@@ -19,6 +21,11 @@ class Turn:
     def manual(self) -> bool:
         """The caller says when the turn is over."""
         return self.detection is not None and self.detection.mode == "off"
+
+    @property
+    def provider_replies(self) -> bool:
+        """The provider answers a turn without being asked."""
+        return not self.manual and (self.detection is None or self.detection.create_response is not False)
 
     @property
     def provider_interrupts(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
@@ -17,8 +18,9 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define
 
-from kernl_rt._emitter import EVERYTHING, Listener
+from kernl_rt._emitter import EVERYTHING, Listener, name_of
 from kernl_rt._session.stream import BUFFER, EventStream, Streams
+from kernl_rt._session.watch import Watchdog
 from kernl_rt.events import EventsDropped, SessionError
 from kernl_rt.exceptions import SlowConsumer
 
@@ -26,6 +28,9 @@ __all__ = ["AsyncListeners"]
 
 #: Seconds that awaited listeners get to finish after the session's last event.
 GRACE = 2.0
+
+#: Whose listener the running task is, or was started by.
+_serving: ContextVar[AsyncListeners | None] = ContextVar("kernl_rt.serving", default=None)
 
 
 @define(eq=False)
@@ -39,8 +44,9 @@ class _Registration:
 class AsyncListeners:
     """An asynchronous context around the session's nursery: listeners outlive its tasks, and end before it is left."""
 
-    def __init__(self, streams: Streams, report: Callable[[SessionError], None]) -> None:
+    def __init__(self, streams: Streams, report: Callable[[SessionError], None], watchdog: Watchdog) -> None:
         self._streams = streams
+        self._watchdog = watchdog
         self._report_error = report
         self._registered: list[_Registration] = []
         self._group: TaskGroup | None = None
@@ -65,6 +71,11 @@ class AsyncListeners:
                 return True
         return False
 
+    @property
+    def running(self) -> bool:
+        """Whether the caller is one of these listeners. It must not wait for its own end."""
+        return _serving.get() is self
+
     async def __aenter__(self) -> AsyncListeners:
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
         for registration in self._registered:
@@ -84,6 +95,7 @@ class AsyncListeners:
         return await self._stack.__aexit__(kind, error, traceback)
 
     async def _serve(self, registration: _Registration) -> None:
+        _serving.set(self)
         try:
             async for event in registration.stream:
                 if type(event) is EventsDropped and registration.topic not in (EventsDropped.topic, EVERYTHING):
@@ -98,11 +110,10 @@ class AsyncListeners:
 
     async def _call(self, listener: Listener, event: Any) -> None:
         try:
-            await listener(event)
+            await self._watchdog.watched("listener", name_of(listener), listener(event))
         except Exception as exc:
             self._report(listener, exc)
 
     def _report(self, listener: Listener, exc: Exception) -> None:
-        name = getattr(listener, "__qualname__", repr(listener))
-        message = f"listener {name} raised {type(exc).__name__}: {exc}"
+        message = f"listener {name_of(listener)} raised {type(exc).__name__}: {exc}"
         self._report_error(SessionError(message, source="listener", cause=exc))

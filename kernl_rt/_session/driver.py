@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,11 +18,12 @@ import anyio
 from kernl_rt._core import actions, inputs
 from kernl_rt._core.lanes import Outbox
 from kernl_rt._core.machine import SessionMachine, Settings
-from kernl_rt._emitter import Emitter, Listener
+from kernl_rt._emitter import Emitter, Listener, name_of
 from kernl_rt._session.command import Command
+from kernl_rt._session.home import Home
 from kernl_rt._session.stream import Streams, topics_of
-from kernl_rt.events import Interrupted, SessionError
-from kernl_rt.exceptions import SessionStateError
+from kernl_rt._session.watch import Watchdog
+from kernl_rt.events import Draining, Interrupted, LoopStalled, SessionError, SessionStuck
 
 __all__ = ["Driver", "Gate"]
 
@@ -64,18 +64,25 @@ class Driver:
         self.to_guardrails: deque[actions.StartCheck] = deque()
         self.guardrails_gate = Gate()
         self.room_gate = Gate()
-        self.stopping = Gate()
         self.stopped = False
         self.error: Exception | None = None
+        self.stopping = anyio.Event()
+        #: Set by the session: give up connecting; give up the link that there is.
+        self.give_up: Callable[[], None] = lambda: None
+        self.hang_up: Callable[[], None] = lambda: None
+        #: When to dial again, and with which handle; ``None`` while no other link is wanted.
+        self.redial: tuple[float, str | None] | None = None
         #: Set by the session while a channel is open; answers with the position heard.
         self.clear_channel: Callable[[], float] | None = None
         self.cancel_tool: Callable[[str], None] = lambda call_id: None
         self.switch_agent: Callable[[int], None] = lambda number: None
+        #: The session's own takes this one's place.
+        self.watchdog = Watchdog(self.notice)
         self._commands: dict[int, Command[Any]] = {}
         self._number = 0
         self._queue: deque[inputs.Input] = deque()
         self._feeding = False
-        self._thread = threading.get_ident()
+        self._home = Home.here()
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -99,8 +106,14 @@ class Driver:
                 heard.append(action.event)
             else:
                 _ROUTES[type(action)](self, action)
+        interrupt: BaseException | None = None
         for event in heard:
-            self._tell(event)
+            try:
+                self._tell(event)
+            except BaseException as exc:  # Ctrl-C in a listener: it goes on its way once the rest has been told
+                interrupt = interrupt or exc
+        if interrupt is not None:
+            raise interrupt
         deadline = machine.deadline
         if deadline is not None and deadline < (math.inf if before is None else before):
             self.clock_gate.open()
@@ -115,10 +128,9 @@ class Driver:
         return command
 
     def check_thread(self, verb: str) -> None:
-        if threading.get_ident() != self._thread:
-            raise SessionStateError(
-                f"{verb}() was called from another thread; use anyio.from_thread.run_sync(session.{verb}, ...)"
-            )
+        """Refuse a caller in another process, thread or event loop; of what is over there is nothing to protect."""
+        if self.machine.status != "closed":
+            self._home.check(verb)
 
     @property
     def open_commands(self) -> int:
@@ -185,7 +197,14 @@ class Driver:
         """Ask the session's task to end everything; the first reason counts."""
         if not self.stopped:
             self.stopped, self.error = True, error
-            self.stopping.open()
+            self.watchdog.begin()
+            self.stopping.set()
+            self.give_up()
+
+    def _reconnect(self, action: actions.Reconnect) -> None:
+        self.outbox.clear()
+        self.redial = (anyio.current_time() + action.delay, action.resume)
+        self.hang_up()
 
     # -- consumers ----------------------------------------------------------------------------------------------------
 
@@ -199,7 +218,7 @@ class Driver:
                 stream.purge(event.response_id)
             if stream.hears(names):
                 stream.push(event)
-        self.emitter.emit(names, event, self._listener_failed)
+        self.emitter.emit(names, event, self._listener_failed, self._listener_stalled)
 
     def _unheard(self, event: SessionError) -> None:
         """Nobody listens for errors: it is fatal, but for a tool's, which the model has been told."""
@@ -211,8 +230,18 @@ class Driver:
     def _somebody_hears(self, names: tuple[str, ...]) -> bool:
         return any(self.emitter.listens(name) for name in names) or any(s.hears(names) for s in self.streams)
 
+    def notice(self, event: SessionStuck | LoopStalled | Draining) -> None:
+        self.feed(inputs.ConditionNoticed(event))
+
+    def _listener_stalled(self, listener: Listener, event: Any, seconds: float) -> None:
+        """Name it; but one that is slow to hear of it is not told so again, which would never end."""
+        name = name_of(listener)
+        logger.warning("listener %s blocked the event loop for %.0f ms during %s", name, seconds * 1000, event.kind)
+        if type(event) is not LoopStalled:
+            self.notice(LoopStalled(name, round(seconds * 1000, 1), event.kind))
+
     def _listener_failed(self, listener: Listener, exc: Exception) -> None:
-        name = getattr(listener, "__qualname__", repr(listener))
+        name = name_of(listener)
         logger.debug("listener %s raised %s", name, type(exc).__name__)
         message = f"listener {name} raised {type(exc).__name__}: {exc}"
         self.feed(inputs.ErrorNoticed(SessionError(message, source="listener", cause=exc)))
@@ -231,4 +260,5 @@ _ROUTES: dict[type, Callable[[Driver, Any], None]] = {
     actions.SwitchAgent: Driver._switch_agent,
     actions.UseInputFormat: Driver._use_input_format,
     actions.Disconnect: Driver._disconnect,
+    actions.Reconnect: Driver._reconnect,
 }

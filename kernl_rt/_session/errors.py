@@ -1,7 +1,8 @@
 """Exceptions come out bare: a group is only for what is truly plural.
 
 The rules, for what leaves the session's nursery: cancellation alone is not ours to touch; Ctrl-C and ``SystemExit`` win
-over everything; one ordinary error among cancellations comes out as itself; two or more stay a group.
+over everything; one ordinary error among cancellations comes out as itself; two or more stay a group, which is no deeper
+than it must be: nurseries within nurseries are the session's own business.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class bare:
         one = _the_one(error)
         if one is not None:
             _raise(one)
+        flat = _flat(error)
+        if flat is not error:
+            _raise(flat)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -45,6 +49,13 @@ def _the_one(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     if urgent:
         return urgent[0]
     return real[0] if len({id(leaf) for leaf in real}) == 1 else None
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException]:
+    """Without the groups around it that hold nothing but it."""
+    while len(group.exceptions) == 1 and isinstance(group.exceptions[0], BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
 
 
 def _raise(error: BaseException) -> None:

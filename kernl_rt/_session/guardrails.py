@@ -94,7 +94,7 @@ class GuardrailRunner:
             with anyio.fail_after(guardrail.timeout):
                 verdict: Any = guardrail.check(check.text, self._context)
                 if inspect.isawaitable(verdict):
-                    verdict = await verdict
+                    verdict = await self._driver.watchdog.watched("guardrail", guardrail.name, verdict)
             reason = _reason(verdict)
         except Exception as exc:
             error = exc

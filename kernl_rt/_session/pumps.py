@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import anyio
 
 from kernl_rt._core import inputs
@@ -21,7 +23,7 @@ async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
             while (stream := driver.streams.blocked) is not None:
                 await stream.wait_room()
     except (ConnectionClosed, ProtocolError) as exc:
-        driver.feed(inputs.ConnectionLost(exc))
+        driver.feed(inputs.ConnectionLost(exc, random.random()))
 
 
 async def model_out(driver: Driver, connection: RealtimeConnection) -> None:
@@ -34,7 +36,7 @@ async def model_out(driver: Driver, connection: RealtimeConnection) -> None:
                 driver.room_gate.open()
             await driver.model_gate.wait()
     except ConnectionClosed as exc:
-        driver.feed(inputs.ConnectionLost(exc))
+        driver.feed(inputs.ConnectionLost(exc, random.random()))
 
 
 async def channel_in(driver: Driver, channel: RealtimeChannel) -> None:

@@ -2,22 +2,23 @@
 
 ::
 
-    dial ─▶ configure ─▶ open the channel ─▶ nursery: pumps, clock, tools ─▶ stop
-                                                                              │
-         last event ◀─ hang up ◀─ close the channel ◀─ tools' finally have run ◀┘
+    link: dial, configure ─▶ channel: open ─▶ clock, tools, guardrails ─┐
+                                                                        │ the machine says that it is over
+    last event ◀─ link: hang up, channel: close ◀─ tools' finally ◀─────┘
 
-Each arrow back is the exit of a context, so the order holds however the session ends.
+The user's functions go first, so that they may still use what they were given; but they have ``GRACE`` seconds: one
+that will not die keeps neither the telephone nor the provider's meter running.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
-from attrs import define, field
+from attrs import define, evolve, field
 
 from kernl_rt._core import inputs
 from kernl_rt._core.machine import Settings
@@ -26,23 +27,22 @@ from kernl_rt._session import pumps
 from kernl_rt._session.changes import LiveChanges
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.guardrails import GuardrailRunner, guardrail_settings
+from kernl_rt._session.link import Link
 from kernl_rt._session.stream import Streams
 from kernl_rt._session.tools import ToolRunner, traits_of
 from kernl_rt.abc import RealtimeChannel, RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.agent import RealtimeAgent
 from kernl_rt.config import AudioFormat, ConnectOptions, Credential, SessionConfig
 from kernl_rt.context import Context
-from kernl_rt.exceptions import (
-    ConnectionClosed,
-    ConnectTimeout,
-    MisconfiguredError,
-    ProtocolError,
-    SessionStateError,
-)
+from kernl_rt.exceptions import MisconfiguredError, SessionStateError
 from kernl_rt.guardrail import Guardrail
 from kernl_rt.items import ConversationItem
+from kernl_rt.policy import ReconnectPolicy
 
 __all__ = ["Runner"]
+
+#: Seconds that the user's functions get to end before both sides are closed.
+GRACE = 2.0
 
 
 @define
@@ -62,14 +62,19 @@ class Runner:
     history: Sequence[ConversationItem]
     guardrails: Sequence[Guardrail[Any]] = ()
     hold_back: float | None = None
+    reconnect: ReconnectPolicy | None = None
+    dead_air: float | None = None
     driver: Driver | None = field(default=None, init=False)
     _connecting: anyio.CancelScope | None = field(default=None, init=False)
     _close_reason: str | None = field(default=None, init=False)
+    _started: bool = field(default=False, init=False)
+    _human: anyio.CancelScope | None = field(default=None, init=False)
+    _quiet: anyio.Event = field(factory=anyio.Event, init=False)
 
     def close(self, reason: str) -> None:
         """End the session; while it is still connecting, give that up."""
         driver = self.driver
-        if driver is not None and driver.machine.status in ("connected", "closing", "closed"):
+        if driver is not None and driver.machine.status in ("connected", "reconnecting", "closing", "closed"):
             driver.feed(inputs.CloseRequested(reason))
             return
         self._close_reason = reason
@@ -80,17 +85,23 @@ class Runner:
         config = await self._configuration()
         self.model.check(config)
         driver = self._drive(config)
+        link = Link(driver, self.model, lambda resume: self._dial(config, resume), self.options.timeout)
         try:
-            # One scope around everything: its deadline bounds connecting, and is lifted once connected.
-            with anyio.CancelScope(deadline=anyio.current_time() + self.options.timeout) as self._connecting:
-                if self._close_reason is not None:
-                    self._connecting.cancel()
-                async with self._dial(config) as connection:
-                    await self._configure(driver, connection)
-                    self._connecting.deadline = float("inf")
-                    async with self._open_channel(config):
-                        await self._converse(driver, connection, task_status)
-            self._conclude(driver)
+            async with anyio.create_task_group() as nursery:
+                with anyio.CancelScope() as self._connecting:
+                    driver.give_up = self._connecting.cancel
+                    if self._close_reason is not None:
+                        self._connecting.cancel()
+                    await nursery.start(link.run, name="kernl_rt link")
+                    if self.channel is not None:
+                        await nursery.start(self._human_side, driver, self.channel, config, name="kernl_rt channel")
+                if self._connecting.cancelled_caught:
+                    raise driver.error or self._closed_early()
+                nursery.start_soon(self._part, driver, name="kernl_rt farewell")
+                await self._converse(driver, task_status)
+                self._quiet.set()
+            if driver.error is not None:
+                raise driver.error
         finally:
             driver.feed(inputs.Stopped())
             self.streams.close()
@@ -106,6 +117,8 @@ class Runner:
             recover_after=self.recover_after,
             guardrails=guardrail_settings(self.guardrails),
             hold_back=self.hold_back,
+            reconnect=self.reconnect,
+            dead_air=self.dead_air,
             agent=self.agent.id,
             history=self.history,
         )
@@ -134,62 +147,51 @@ class Runner:
             )
         )
 
-    def _dial(self, config: SessionConfig) -> AbstractAsyncContextManager[RealtimeConnection]:
-        return self.model.connect(config, self.options, credential=self.credential, transport=self.transport)
+    def _dial(self, config: SessionConfig, resume: str | None) -> AbstractAsyncContextManager[RealtimeConnection]:
+        options = self.options if resume is None else evolve(self.options, resume=resume)
+        driver = self.driver
+        now = driver.machine.config if driver is not None and self._started else config
+        return self.model.connect(now, options, credential=self.credential, transport=self.transport)
 
-    async def _configure(self, driver: Driver, connection: RealtimeConnection) -> None:
-        """Say the configuration and hear the provider's yes. Nothing else runs yet."""
-        driver.feed(inputs.ConnectionOpened())
-        try:
-            while driver.machine.status == "connecting":
-                while (event := driver.outbox.pop()) is not None:
-                    await connection.send(event)
-                for received in await connection.receive():
-                    driver.feed(received)
-        except (ConnectionClosed, ProtocolError) as exc:
-            driver.feed(inputs.ConnectionLost(exc))
-        if driver.error is not None:
-            raise driver.error
-
-    def _open_channel(self, config: SessionConfig) -> AbstractAsyncContextManager[None]:
-        if self.channel is None:
-            return nullcontext()
-        assert config.input_format is not None
-        assert config.output_format is not None
-        return self.channel.open(config.input_format, config.output_format)
-
-    async def _converse(self, driver: Driver, connection: RealtimeConnection, task_status: TaskStatus[None]) -> None:
-        """The nursery. Leaves when the machine says so, after every task has ended."""
+    async def _converse(self, driver: Driver, task_status: TaskStatus[None]) -> None:
+        """The clock, and what runs the user's functions. Leaves when the session is over, after all of it has ended."""
         tools = ToolRunner(driver, self.changes.agents, self.context)
         async with anyio.create_task_group() as nursery:
-            nursery.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
-            nursery.start_soon(pumps.model_out, driver, connection, name="kernl_rt model out")
             nursery.start_soon(pumps.clock, driver, name="kernl_rt clock")
             nursery.start_soon(tools.dispatch, name="kernl_rt tools")
             if self.guardrails:
                 guardrails = GuardrailRunner(driver, self.guardrails, self.context)
                 nursery.start_soon(guardrails.dispatch, name="kernl_rt guardrails")
             nursery.start_soon(self.changes.serve, driver, name="kernl_rt agents")
-            if self.channel is not None:
-                nursery.start_soon(pumps.channel_in, driver, self.channel, name="kernl_rt channel in")
-                nursery.start_soon(pumps.channel_out, driver, self.channel, name="kernl_rt channel out")
+            self._started = True
             task_status.started()
             if not driver.stopped:
                 await driver.stopping.wait()
             nursery.cancel_scope.cancel()
 
-    def _conclude(self, driver: Driver) -> None:
-        """Say how it ended, where the tasks have not said so themselves."""
-        if driver.error is not None:
-            raise driver.error
-        if driver.stopped or self._connecting is None or not self._connecting.cancelled_caught:
-            return
-        if self._close_reason is not None:
-            raise SessionStateError(f"the session was closed while it was connecting: {self._close_reason}")
-        raise ConnectTimeout(
-            f"no session with {self.model.provider} within {self.options.timeout:g} seconds; "
-            "raise ConnectOptions(timeout=…) if the network is that slow"
-        )
+    async def _part(self, driver: Driver) -> None:
+        """Close both sides once the user's functions have ended, or have had their time."""
+        await driver.stopping.wait()
+        with anyio.move_on_after(GRACE):
+            await self._quiet.wait()
+        driver.hang_up()
+        if self._human is not None:
+            self._human.cancel()
+
+    async def _human_side(
+        self, driver: Driver, channel: RealtimeChannel, config: SessionConfig, *, task_status: TaskStatus[None]
+    ) -> None:
+        assert config.input_format is not None
+        assert config.output_format is not None
+        async with channel.open(config.input_format, config.output_format), anyio.create_task_group() as group:
+            self._human = group.cancel_scope
+            group.start_soon(pumps.channel_in, driver, channel, name="kernl_rt channel in")
+            group.start_soon(pumps.channel_out, driver, channel, name="kernl_rt channel out")
+            task_status.started()
+
+    def _closed_early(self) -> SessionStateError:
+        reason = self._close_reason or (self.driver and self.driver.machine.state.lifecycle.reason)
+        return SessionStateError(f"the session was closed while it was connecting: {reason}")
 
 
 def _common(side: str, able: Any, wanted: Any) -> AudioFormat:

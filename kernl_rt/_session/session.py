@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from time import perf_counter
 from types import TracebackType
 from typing import Any, TypeVar, get_args
 
@@ -17,18 +18,21 @@ from kernl_rt._session.changes import LiveChanges
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.errors import bare
 from kernl_rt._session.guardrails import checked_guardrails, checked_hold_back
+from kernl_rt._session.home import Home
 from kernl_rt._session.runner import Runner
 from kernl_rt._session.statistics import SessionStatistics, statistics_of
 from kernl_rt._session.stream import Streams
 from kernl_rt._session.verbs import Verbs
+from kernl_rt._session.watch import Watchdog, created_at, unclosed
 from kernl_rt.abc import RealtimeChannel, RealtimeModel, RealtimeTransport
 from kernl_rt.agent import RealtimeAgent
 from kernl_rt.config import ConnectOptions, Credential, SessionConfig
 from kernl_rt.context import Context
-from kernl_rt.events import SessionError, Status, Usage
+from kernl_rt.events import SessionError, SessionStuck, Status, Usage
 from kernl_rt.exceptions import CommandError, MisconfiguredError, SessionStateError
 from kernl_rt.guardrail import Guardrail
 from kernl_rt.items import ConversationItem
+from kernl_rt.policy import ReconnectPolicy
 
 __all__ = ["RealtimeSession"]
 
@@ -70,6 +74,8 @@ class RealtimeSession(Verbs[T]):
         history: Iterable[ConversationItem] = (),
         guardrails: Sequence[Guardrail[T]] = (),
         hold_back: bool | float = False,
+        reconnect: ReconnectPolicy | None = ReconnectPolicy(),
+        dead_air: float | None = 15.0,
     ) -> None:
         """
         Args:
@@ -93,6 +99,11 @@ class RealtimeSession(Verbs[T]):
                 came ahead of it have passed all guardrails, the audio at its end not before its last words have; at
                 most so many seconds (2 where ``True``), after which it goes on unchecked, and
                 ``statistics().discarded`` counts it (``released_unchecked``). ``response.done`` waits for its audio.
+            reconnect: what happens when the link is lost: the session dials again, and goes on where it stood
+                (``status`` is ``reconnecting`` meanwhile). ``None``: it ends with
+                :class:`~kernl_rt.exceptions.ConnectionClosed`.
+            dead_air: seconds. While the provider owes something (the rest of a reply, the answer to a turn) it may be
+                silent for so long; then the link counts as lost. ``None``: for ever.
 
         Raises:
             MisconfiguredError: no model, or a channel together with a transport that carries the audio itself.
@@ -123,18 +134,27 @@ class RealtimeSession(Verbs[T]):
         if recover_after is not None and not recover_after > 0:
             raise MisconfiguredError(f"recover_after={recover_after!r} must be more than 0 seconds, or None")
         self._recover_after = recover_after
+        if reconnect is not None and not isinstance(reconnect, ReconnectPolicy):
+            raise MisconfiguredError(f"reconnect= takes a ReconnectPolicy or None, not a {type(reconnect).__name__}")
+        if dead_air is not None and not dead_air > 0:
+            raise MisconfiguredError(f"dead_air={dead_air!r} must be more than 0 seconds, or None")
+        self._reconnect, self._dead_air = reconnect, dead_air
         self._history = _checked_history(history)
         self._guardrails = checked_guardrails(guardrails)
         self._hold_back = checked_hold_back(hold_back, self._guardrails)
         bound: Context[Any] = Context.of(context).bind(self, agent)
         self._context: Context[T] = bound
         self._changes = LiveChanges(chosen, self._options, bound, model is not None, [agent], agent)
-        self._emitter = Emitter()
+        self._emitter = Emitter(perf_counter)
         self._streams = Streams()
-        self._async_listeners = AsyncListeners(self._streams, self._notice)
+        self._watchdog = Watchdog(self._stuck)
+        self._async_listeners = AsyncListeners(self._streams, self._notice, self._watchdog)
         self._driver: Driver | None = None
         self._runner: Runner | None = None
-        self._closed = anyio.Event()
+        self._home: Home | None = None
+        self._created_at = created_at()
+        #: All but the awaited listeners has ended; and they, too.
+        self._stopped, self._closed = anyio.Event(), anyio.Event()
         self._stack: AsyncExitStack | None = None
         self._started = False
 
@@ -217,7 +237,11 @@ class RealtimeSession(Verbs[T]):
     ) -> bool | None:
         assert self._stack is not None
         if kind is None:
-            self.close()
+            try:
+                self.close()
+            except BaseException as exc:  # of a listener's, which was told that the session closes
+                await self._stack.__aexit__(type(exc), exc, exc.__traceback__)
+                raise
         try:
             return await self._stack.__aexit__(kind, error, traceback)
         except CommandError as exc:
@@ -244,34 +268,52 @@ class RealtimeSession(Verbs[T]):
         """Ask the session to end. Returns at once; callable from a tool, a listener or any task; idempotent.
 
         Raises:
-            SessionStateError: before connecting.
+            SessionStateError: before connecting, or from another thread, event loop or process.
         """
-        if self._runner is None:
+        if self._closed.is_set():
+            return
+        if self._runner is None or self._home is None:
             raise SessionStateError("close() before the session was connected")
+        self._home.check("close")
         self._runner.close(reason)
 
     async def aclose(self, deadline: float = 5.0) -> bool:
         """Ask the session to end and wait until it has, at most ``deadline`` seconds.
 
-        Returns whether it ended in time; what is left then is a tool that refuses to be cancelled. Called from one of
-        the session's own tools, it is cancelled with the tool.
+        Returns whether it ended in time; what is left then is a tool or a listener that refuses to be cancelled, and
+        ``session.stuck`` events and the log say where it waits. Called from one of the session's own tools or
+        guardrails, it is cancelled with them. In an ``async def`` listener it waits for everything but the listeners.
 
         Raises:
-            SessionStateError: before connecting.
+            SessionStateError: before connecting, or from another thread, event loop or process.
         """
         self.close()
+        ended = self._end
         with anyio.move_on_after(deadline):
-            await self._closed.wait()
-        return self._closed.is_set()
+            await ended.wait()
+        return ended.is_set()
 
     async def wait_closed(self) -> None:
-        """Wait until the session has ended, for whatever reason. Cancelling it changes nothing."""
-        await self._closed.wait()
+        """Wait until the session has ended, for whatever reason. Cancelling it changes nothing.
+
+        In an ``async def`` listener it waits for everything but the listeners.
+
+        Raises:
+            SessionStateError: from another thread, event loop or process.
+        """
+        if self._home is not None and not self._closed.is_set():
+            self._home.check("wait_closed")
+        await self._end.wait()
+
+    @property
+    def _end(self) -> anyio.Event:
+        return self._stopped if self._async_listeners.running else self._closed
 
     def _claim(self) -> None:
         if self._started:
             raise SessionStateError("a session is connected once; make a new RealtimeSession for another conversation")
         self._started = True
+        self._home = Home.here()
 
     async def _run(self, *, task_status: TaskStatus[None]) -> None:
         """The session's task: everything it owns lives and ends in here."""
@@ -289,18 +331,34 @@ class RealtimeSession(Verbs[T]):
             recover_after=self._recover_after,
             guardrails=self._guardrails,
             hold_back=self._hold_back,
+            reconnect=self._reconnect,
+            dead_air=self._dead_air,
             changes=self._changes,
             history=self._history,
         )
+        left = unclosed(self, self._created_at)
         try:
             with bare():
-                async with self._async_listeners:
-                    await runner.run(task_status)
+                async with self._watchdog, self._async_listeners:
+                    try:
+                        await runner.run(task_status)
+                    finally:
+                        self._stopped.set()
+        except GeneratorExit:
+            # Nobody runs this task any more: its event loop was dropped, and the session with it.
+            left()
+            raise
         finally:
+            left.detach()
             self._closed.set()
 
     def _publish(self, driver: Driver) -> None:
         self._driver = driver
+        driver.watchdog = self._watchdog
+
+    def _stuck(self, event: SessionStuck) -> None:
+        if self._driver is not None:
+            self._driver.notice(event)
 
     def _notice(self, event: SessionError) -> None:
         if self._driver is not None:

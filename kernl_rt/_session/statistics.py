@@ -9,9 +9,18 @@ from attrs import frozen
 
 from kernl_rt._core.latency import Durations, Latency
 from kernl_rt._session.driver import Driver
+from kernl_rt._session.stream import BUFFER, Policy
 from kernl_rt.events import Usage
 
-__all__ = ["Durations", "LaneStatistics", "LatencyStatistics", "SessionStatistics", "StreamStatistics", "statistics_of"]
+__all__ = [
+    "Durations",
+    "LaneStatistics",
+    "LatencyStatistics",
+    "SessionStatistics",
+    "SpeakerStatistics",
+    "StreamStatistics",
+    "statistics_of",
+]
 
 
 @frozen
@@ -25,12 +34,22 @@ class LaneStatistics:
 
 
 @frozen
+class SpeakerStatistics:
+    """``waiting`` pieces and ``audio_ms`` of sound that the channel has not taken yet."""
+
+    waiting: int
+    audio_ms: float
+
+
+@frozen
 class StreamStatistics:
     """One event iterator: ``waiting`` events now, the most there ever were, and how many were shed."""
 
     waiting: int
     peak: int
     dropped: int
+    policy: Policy = "shed"
+    limit: int = BUFFER
 
 
 @frozen
@@ -49,13 +68,21 @@ class SessionStatistics:
 
     #: Waiting for the socket.
     to_model: LaneStatistics
+    #: Waiting for the channel. It is part of ``playback_pending_ms``.
+    to_channel: SpeakerStatistics
     #: Sent to the channel or about to be, and not heard yet, in milliseconds.
     playback_pending_ms: float
     #: Heard so far, in milliseconds.
     heard_ms: float
     #: Commands that the provider has not answered.
     open_commands: int
+    #: Client events that the provider has neither acknowledged nor refused: commands, tool results, the configuration.
+    unanswered: int
+    #: Wishes for a reply that wait until one may be asked for.
+    waiting_replies: int
+    #: Calls without an outcome; ``waiting_tools`` of them wait to be heard, for consent, or for a place to run.
     running_tools: int
+    waiting_tools: int
     #: Sound that waits for its words to pass the guardrails, in milliseconds.
     held_back_ms: float
     #: Checks of guardrails that have not come back.
@@ -64,6 +91,10 @@ class SessionStatistics:
     #: What the session has cost so far.
     usage: Usage
     streams: tuple[StreamStatistics, ...]
+    #: Events that any iterator has shed so far, by kind, also those that are gone.
+    dropped_events: Mapping[str, int]
+    #: Iterators that ended with :class:`~kernl_rt.exceptions.SlowConsumer`.
+    slow_consumers: int
     #: What arrived and was of no use: late audio of interrupted replies, duplicate calls, sound while muted.
     discarded: Mapping[str, int]
 
@@ -71,7 +102,7 @@ class SessionStatistics:
 def statistics_of(driver: Driver) -> SessionStatistics:
     state = driver.machine.state
     state.playback.advance(anyio.current_time())
-    outbox = driver.outbox
+    outbox, calls, losses = driver.outbox, state.tools.open_calls(), driver.streams.losses
     return SessionStatistics(
         to_model=LaneStatistics(
             waiting=len(outbox),
@@ -79,17 +110,29 @@ def statistics_of(driver: Driver) -> SessionStatistics:
             dropped_ms=outbox.dropped_ms,
             written=outbox.written,
         ),
+        to_channel=_speaker_of(driver),
         playback_pending_ms=state.settings.output_format.ms(state.playback.pending),
         heard_ms=state.playback.heard_ms,
         open_commands=driver.open_commands,
-        running_tools=len(state.tools.open_calls()),
+        unanswered=len(state.backlog),
+        waiting_replies=state.arbiter.waiting,
+        running_tools=len(calls),
+        waiting_tools=sum(call.state != "running" for call in calls),
         held_back_ms=state.settings.output_format.ms(state.holdback.size),
         running_checks=state.guardrails.in_flight,
         latency=_latency_of(state.latency),
         usage=state.usage,
-        streams=tuple(StreamStatistics(len(s), s.peak, s.dropped) for s in driver.streams),
+        streams=tuple(StreamStatistics(len(s), s.peak, s.dropped, s.policy, s.limit) for s in driver.streams),
+        dropped_events=dict(losses.dropped),
+        slow_consumers=losses.slow,
         discarded=dict(state.counts),
     )
+
+
+def _speaker_of(driver: Driver) -> SpeakerStatistics:
+    sounds = [audio for audio in driver.to_channel if audio is not None]
+    size = sum(len(audio) for audio in sounds)
+    return SpeakerStatistics(len(sounds), driver.machine.state.settings.output_format.ms(size))
 
 
 def _latency_of(latency: Latency) -> LatencyStatistics:

@@ -4,12 +4,13 @@ The rule (``policy``):
 
 ``"shed"``
     the default. Partial content (deltas, audio) is dropped first, oldest first, and counted in one ``dropped`` event
-    that stands where the gap is. Lifecycle, tool, final transcript and error events are never dropped: when only those
+    that comes before what waits. Lifecycle, tool, final transcript and error events are never dropped: when only those
     are left and the buffer is full, the iterator ends with ``SlowConsumer``. The session lives.
 ``"drop_oldest"``
     whatever is oldest goes, and is counted.
 ``"block"``
-    nothing is dropped: the session stops reading from the model until there is room. Barge-in waits with it.
+    nothing is dropped: the session stops reading from the model until there is room. Barge-in waits with it. An
+    iterator that nobody holds any more blocks nobody.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import anyio
+from attrs import define, field
 
 from kernl_rt._emitter import EVERYTHING
 from kernl_rt.events import AudioDelta, EventsDropped
 from kernl_rt.exceptions import MisconfiguredError, SessionStateError, SlowConsumer
 
-__all__ = ["BUFFER", "EventStream", "Policy", "Streams", "topics_of"]
+__all__ = ["BUFFER", "EventStream", "Losses", "Policy", "Room", "Streams", "topics_of"]
 
 #: Events that wait for one iterator.
 BUFFER = 1_024
+#: Seconds after which a session that waits for room looks whether the iterator still exists.
+_LOOK_AGAIN = 0.1
 
 Policy: TypeAlias = Literal["shed", "drop_oldest", "block"]
 
@@ -41,26 +45,69 @@ def topics_of(event: Any) -> tuple[str, ...]:
     return (topic, kind, EVERYTHING)
 
 
+@define
+class Losses:
+    """What all iterators of a session have lost so far, those included that are gone."""
+
+    #: Events that were shed, by kind.
+    dropped: Counter[str] = field(factory=Counter)
+    #: Iterators that ended because they were too slow.
+    slow: int = 0
+
+
+class Room:
+    """Where the session waits for a blocking iterator.
+
+    It does not keep the iterator alive: one that was abandoned would otherwise be waited for forever, by the only one
+    who still holds it.
+    """
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = weakref.ref(stream)
+        self._made: anyio.Event | None = None
+
+    @property
+    def missing(self) -> bool:
+        stream = self._stream()
+        return stream is not None and stream.policy == "block" and stream.full and stream.live
+
+    def made(self) -> None:
+        if self._made is not None:
+            self._made.set()
+
+    async def wait_room(self) -> None:
+        """Wait until there is room again, or nobody who needs it."""
+        while self.missing:
+            self._made = anyio.Event()
+            try:
+                # The end of an object is not announced to a task: it may happen in any thread.
+                with anyio.move_on_after(_LOOK_AGAIN):
+                    await self._made.wait()
+            finally:
+                self._made = None
+
+
 class EventStream:
     """An asynchronous iterator over the session's events, from the moment it was made.
 
     It ends after the ``closed`` status. Leaving it needs no clean-up: it holds no task and no scope.
     """
 
-    def __init__(self, topics: tuple[str, ...], policy: Policy, limit: int) -> None:
+    def __init__(self, topics: tuple[str, ...], policy: Policy, limit: int, losses: Losses | None = None) -> None:
         if policy not in ("shed", "drop_oldest", "block"):
             raise MisconfiguredError(f"unknown policy {policy!r}: use 'shed', 'drop_oldest' or 'block'")
         if limit < 2:
             raise MisconfiguredError(f"an event buffer of {limit!r} is too small: it needs at least 2 places")
         self._topics = frozenset(topics) - {EVERYTHING} if EVERYTHING not in topics else frozenset()
         self.policy = policy
-        self._limit = limit
+        self.limit: int = limit
+        self._losses = losses or Losses()
         self._buffer: deque[Any] = deque()
         self._dropped: Counter[str] = Counter()
         self._slow = False
         self._closed = False
         self._parked: anyio.Event | None = None
-        self._room: anyio.Event | None = None
+        self.room: Room = Room(self)
         self.dropped: int = 0
         self.peak: int = 0
 
@@ -73,11 +120,16 @@ class EventStream:
 
     @property
     def full(self) -> bool:
-        return len(self._buffer) >= self._limit
+        return len(self._buffer) >= self.limit
 
     @property
     def live(self) -> bool:
         return not self._closed and not self._slow
+
+    @property
+    def slow(self) -> bool:
+        """It fell behind by more than may be dropped, and has ended."""
+        return self._slow
 
     def hears(self, names: tuple[str, ...]) -> bool:
         return not self._topics or not self._topics.isdisjoint(names)
@@ -88,7 +140,7 @@ class EventStream:
         """Hand an event over. Never waits."""
         if not self.live:
             return
-        if len(self._buffer) >= self._limit and self.policy != "block" and not self._make_room(event):
+        if len(self._buffer) >= self.limit and self.policy != "block" and not self._make_room(event):
             return
         self._buffer.append(event)
         self.peak = max(self.peak, len(self._buffer))
@@ -98,6 +150,7 @@ class EventStream:
         """No more events will come; what waits is still delivered."""
         self._closed = True
         self._wake()
+        self.room.made()
 
     def discard(self) -> None:
         """Forget what waits, too."""
@@ -116,6 +169,7 @@ class EventStream:
             gone = set(map(id, stale))
             self._buffer = deque(e for e in self._buffer if id(e) not in gone)
             self._count(AudioDelta.kind, len(stale))
+            self.room.made()
 
     def _make_room(self, event: Any) -> bool:
         """Drop by the policy. Returns whether ``event`` itself may come in."""
@@ -131,11 +185,13 @@ class EventStream:
             self._count(event.kind)
             return False
         self._slow = True
+        self._losses.slow += 1
         self._wake()
         return False
 
     def _count(self, kind: str, number: int = 1) -> None:
         self._dropped[kind] += number
+        self._losses.dropped[kind] += number
         self.dropped += number
 
     # -- the consumer's side ------------------------------------------------------------------------------------------
@@ -155,12 +211,12 @@ class EventStream:
                 return EventsDropped(counts)
             if self._buffer:
                 event = self._buffer.popleft()
-                if self._room is not None and not self.full:
-                    self._room.set()
+                if not self.full:
+                    self.room.made()
                 return event
             if self._slow:
                 raise SlowConsumer(
-                    f"more than {self._limit} events that may not be dropped waited for this iterator; consume faster, "
+                    f"more than {self.limit} events that may not be dropped waited for this iterator; consume faster, "
                     "iterate over fewer topics, or use policy='drop_oldest'"
                 )
             if self._closed:
@@ -173,12 +229,6 @@ class EventStream:
             finally:
                 self._parked = None
 
-    async def wait_room(self) -> None:
-        """Wait until a blocking stream has room again, or has ended."""
-        while self.full and self.live:
-            self._room = anyio.Event()
-            await self._room.wait()
-
 
 class Streams:
     """The session's streams. Held weakly: one that nobody holds any more takes no more events."""
@@ -186,9 +236,10 @@ class Streams:
     def __init__(self) -> None:
         self._streams: list[weakref.ref[EventStream]] = []
         self.closed = False
+        self.losses = Losses()
 
     def open(self, topics: tuple[str, ...], policy: Policy, limit: int) -> EventStream:
-        stream = EventStream(topics, policy, limit)
+        stream = EventStream(topics, policy, limit, self.losses)
         if self.closed:
             stream.close()
         else:
@@ -207,9 +258,6 @@ class Streams:
             stream.close()
 
     @property
-    def blocked(self) -> EventStream | None:
-        """A stream that makes the session wait."""
-        for stream in self:
-            if stream.policy == "block" and stream.full:
-                return stream
-        return None
+    def blocked(self) -> Room | None:
+        """Where to wait for a stream that makes the session wait."""
+        return next((stream.room for stream in self if stream.room.missing), None)

@@ -60,7 +60,11 @@ class ToolRunner:
     async def dispatch(self) -> None:
         """The task that starts calls."""
         async with anyio.create_task_group() as group:
-            await self._serve(group)
+            try:
+                await self._serve(group)
+            finally:
+                # Cancelled, so the session ends, for whatever reason: from now on no tool has an excuse.
+                self._driver.watchdog.begin()
 
     async def _serve(self, group: TaskGroup) -> None:
         queue = self._driver.to_tools
@@ -83,7 +87,8 @@ class ToolRunner:
         try:
             with self._scopes[call.call_id] as scope:
                 with anyio.move_on_after(tool.timeout) as limit:
-                    output = await tool.call(context, call.arguments)
+                    running = tool.call(context, call.arguments)
+                    output = await self._driver.watchdog.watched("tool", call.name, running, call_id=call.call_id)
                     outcome = "result"
                 if limit.cancelled_caught and not scope.cancel_called:
                     outcome, output = "timeout", f"{call.name} timed out after {tool.timeout:g} seconds."
@@ -104,7 +109,8 @@ class ToolRunner:
         needed = True
         try:
             with self._scopes[call.call_id], anyio.move_on_after(tool.timeout):
-                needed = await approval_needed(tool, context, call.arguments)
+                asking = approval_needed(tool, context, call.arguments)
+                needed = await self._driver.watchdog.watched("tool", call.name, asking, call_id=call.call_id)
         except Exception as exc:
             error = exc
         finally:

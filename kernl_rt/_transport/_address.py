@@ -15,6 +15,10 @@ __all__ = ["Address", "Headers", "prepare_headers", "redact"]
 
 #: Written by the handshake itself; a second one would contradict it.
 _RESERVED = frozenset({"connection", "upgrade", "content-length", "transfer-encoding"})
+#: Their values are secret also where they came as plain text.
+_CREDENTIALS = frozenset(
+    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "xi-api-key", "cookie"}
+)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 
@@ -82,6 +86,10 @@ class Headers:
     def __repr__(self) -> str:
         return f"<{len(self.items)} headers>"
 
+    def redact(self, text: str) -> str:
+        """``text`` without the credentials in these headers."""
+        return redact(text, self.secrets)
+
 
 def prepare_headers(headers: Mapping[str, str | Secret], subprotocols: Sequence[str] = ()) -> Headers:
     """Check headers and reveal their secrets, just before they are written.
@@ -90,28 +98,36 @@ def prepare_headers(headers: Mapping[str, str | Secret], subprotocols: Sequence[
         MisconfiguredError: a name or value that cannot stand in a header, or one that the handshake writes itself. The
             message never holds the value.
     """
-    items: list[tuple[str, str]] = []
+    # First all that can fail: no variable of a frame that raises may hold a revealed value.
+    for name, value in headers.items():
+        _check_header(name, value)
+    if not all(_TOKEN.fullmatch(protocol) for protocol in subprotocols):
+        raise MisconfiguredError("a subprotocol holds a character that no subprotocol may hold")
+    items = [(name, _text(value)) for name, value in headers.items()]
     secrets: list[str] = []
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise MisconfiguredError(f"{name!r} is no header name")
-        if name.lower() in _RESERVED or name.lower().startswith("sec-websocket-"):
-            hint = ": use subprotocols=" if name.lower() == "sec-websocket-protocol" else ""
-            raise MisconfiguredError(f"the header {name!r} is written by the WebSocket handshake itself{hint}")
-        text = value.reveal() if isinstance(value, Secret) else value
-        if not _VALUE.fullmatch(text):
-            raise MisconfiguredError(
-                f"the value of the header {name!r} holds a line break or another character that no header may hold"
-            )
-        if isinstance(value, Secret) or name.lower() in ("authorization", "api-key", "x-api-key", "x-goog-api-key"):
-            secrets += text.split()
-        items.append((name, text))
+        if isinstance(value, Secret) or name.lower() in _CREDENTIALS:
+            secrets += _text(value).split()
     for protocol in subprotocols:
-        if not _TOKEN.fullmatch(protocol):
-            raise MisconfiguredError("a subprotocol holds a character that no subprotocol may hold")
         # Browsers have no other place for a credential than a subprotocol, so providers accept one there.
         secrets += [protocol, protocol.rpartition(".")[2]]
     return Headers(items, [secret for secret in secrets if len(secret) > 7 and secret != "realtime"])
+
+
+def _check_header(name: str, value: str | Secret) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise MisconfiguredError(f"{name!r} is no header name")
+    if name.lower() in _RESERVED or name.lower().startswith("sec-websocket-"):
+        hint = ": use subprotocols=" if name.lower() == "sec-websocket-protocol" else ""
+        raise MisconfiguredError(f"the header {name!r} is written by the WebSocket handshake itself{hint}")
+    if not _VALUE.fullmatch(_text(value)):
+        raise MisconfiguredError(
+            f"the value of the header {name!r} holds a line break or another character that no header may hold"
+        )
+
+
+def _text(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 from websockets.client import ClientProtocol
 from websockets.http11 import Response
@@ -14,11 +17,16 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from kernl_rt._transport._address import Address, Headers
-from kernl_rt._transport._errors import network_error, status_error
-from kernl_rt._transport._sansio import QUIET, READ_SIZE, STREAM_ERRORS
+from kernl_rt._transport._errors import bare, network_error, status_error
+from kernl_rt._transport._heartbeat import Heartbeat
+from kernl_rt._transport._sansio import QUIET, READ_SIZE, STREAM_ERRORS, SansioLink
+from kernl_rt._transport._scope import opened
 from kernl_rt.exceptions import HandshakeError, TLSError
 
-__all__ = ["dial", "shake_hands", "tcp", "tls_error", "upgrade_error"]
+__all__ = ["dial", "keep_little_unsent", "open_over", "shake_hands", "tcp", "tls_error", "upgrade_error"]
+
+#: Bytes that may wait in the system, unsent: half a second at 8 kB/s.
+_UNSENT = 4096
 
 
 async def tcp(address: Address) -> SocketStream:
@@ -29,11 +37,26 @@ async def tcp(address: Address) -> SocketStream:
         ConnectRefusedError: nobody listens, it cannot be reached, or we are out of file descriptors.
     """
     try:
-        return await anyio.connect_tcp(address.host, address.port)
+        stream = await anyio.connect_tcp(address.host, address.port)
     except TimeoutError:
         raise
     except (OSError, UnicodeError) as error:
         raise network_error(error, str(address)) from error
+    keep_little_unsent(stream.extra(SocketAttribute.raw_socket).setsockopt)
+    return stream
+
+
+def keep_little_unsent(setsockopt: Callable[[int, int, int], object]) -> None:
+    """Have the system take only a little more than it can send.
+
+    Its buffers grow to megabytes; on a slow uplink that is many seconds of sound, behind which an interruption would
+    wait although its lane overtakes sound. So the sound waits with us, where the oldest can be dropped.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        # Some systems know the name and not the option; nothing but promptness is lost then.
+        with contextlib.suppress(OSError):
+            setsockopt(socket.IPPROTO_TCP, option, _UNSENT)
 
 
 async def dial(address: Address, context: ssl.SSLContext | None) -> ByteStream:
@@ -71,6 +94,25 @@ async def _abandon(stream: ByteStream) -> None:
         await anyio.aclose_forcefully(stream)
 
 
+@asynccontextmanager
+async def open_over(
+    stream: ByteStream,
+    address: Address,
+    headers: Headers,
+    subprotocols: Sequence[str],
+    limit: int,
+    heartbeat: Heartbeat,
+) -> AsyncIterator[SansioLink]:
+    """A WebSocket over ``stream``, which is closed in every case.
+
+    Raises:
+        ConnectError: as :func:`shake_hands`.
+    """
+    protocol = await shake_hands(stream, address, headers, subprotocols, limit)
+    async with opened(SansioLink(stream, protocol, limit, heartbeat)) as link:
+        yield link
+
+
 async def shake_hands(
     stream: ByteStream, address: Address, headers: Headers, subprotocols: Sequence[str], limit: int
 ) -> ClientProtocol:
@@ -82,12 +124,7 @@ async def shake_hands(
     uri = WebSocketURI(address.secure, address.host, address.port, *_split(address.resource))
     wanted = [Subprotocol(name) for name in subprotocols] or None
     protocol = ClientProtocol(uri, subprotocols=wanted, max_size=limit, logger=QUIET)
-    request = protocol.connect()
-    for name, value in headers.items:
-        if name.lower() == "host":
-            del request.headers["Host"]
-        request.headers[name] = value
-    protocol.send_request(request)
+    _write_request(protocol, headers)
     try:
         await stream.send(b"".join(protocol.data_to_send()))
         response = await _answer(stream, protocol)
@@ -95,11 +132,21 @@ async def shake_hands(
             raise upgrade_error(response, protocol.handshake_exc, address, headers)
     except (*STREAM_ERRORS, anyio.EndOfStream) as error:
         await _abandon(stream)
-        raise HandshakeError(f"{address} closed the connection instead of answering the WebSocket handshake") from error
+        raise HandshakeError(f"{address} closed the connection instead of answering the WebSocket handshake") from bare(error)
     except BaseException:
         await _abandon(stream)
         raise
     return protocol
+
+
+def _write_request(protocol: ClientProtocol, headers: Headers) -> None:
+    """In a frame of its own, which is gone when something fails: its variables hold credentials."""
+    request = protocol.connect()
+    for name, value in headers.items:
+        if name.lower() == "host":
+            del request.headers["Host"]
+        request.headers[name] = value
+    protocol.send_request(request)
 
 
 def _split(resource: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 
 from kernl_rt._transport._address import redact
 from kernl_rt.exceptions import (
@@ -22,9 +23,11 @@ from kernl_rt.exceptions import (
     TLSError,
 )
 
-__all__ = ["excerpt", "network_error", "retry_after", "status_error"]
+__all__ = ["bare", "error_code", "excerpt", "network_error", "retry_after", "status_error"]
 
 _EXCERPT = 200
+#: Seconds. A number from the wire is not slept for without a bound.
+_LONGEST_WAIT = 7 * 86_400.0
 _STATUSES: Mapping[int, tuple[type[ConnectError], str]] = {
     401: (AuthenticationError, "refused the credentials: the key is missing, wrong or expired"),
     403: (PermissionDeniedError, "does not allow this"),
@@ -33,15 +36,27 @@ _STATUSES: Mapping[int, tuple[type[ConnectError], str]] = {
 }
 
 
+def _inner(text: str) -> object:
+    """What a JSON body says of the error: ``{"error": …}`` or the object itself; ``None`` where it is none."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed.get("error", parsed) if isinstance(parsed, dict) else None
+
+
+def error_code(body: bytes) -> str | None:
+    """The provider's own word for what is wrong; ``None`` where the body has none."""
+    inner = _inner(body[:65536].decode("utf-8", "replace"))
+    code = inner.get("code") or inner.get("type") if isinstance(inner, dict) else None
+    return code[:_EXCERPT] if isinstance(code, str) and code.isprintable() else None
+
+
 def excerpt(body: bytes) -> str:
     """The message in an error's body, at most 200 characters on one line; ``""`` where there is none."""
     text = body[:65536].decode("utf-8", "replace")
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        parsed = None
-    if isinstance(parsed, dict):
-        inner = parsed.get("error", parsed)
+    inner = _inner(text)
+    if inner is not None:
         found = inner.get("message") or inner.get("detail") if isinstance(inner, dict) else inner
         text = found if isinstance(found, str) else text
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -49,7 +64,7 @@ def excerpt(body: bytes) -> str:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds from a ``Retry-After`` header (RFC 9110 section 10.2.3): a number of seconds or a date."""
+    """Seconds from a ``Retry-After`` header (RFC 9110 section 10.2.3), at most a week: a number of seconds or a date."""
     if not value:
         return None
     try:
@@ -57,10 +72,13 @@ def retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             moment = email.utils.parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        return max(0.0, moment.timestamp() - time.time())
-    return seconds if 0 <= seconds < float("inf") else None
+            if moment.tzinfo is None:
+                # The two obsolete forms of an HTTP date name no zone, or "-0000": they are in UTC all the same.
+                moment = moment.replace(tzinfo=UTC)
+            seconds = max(0.0, moment.timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError, OSError, IndexError):
+            return None  # no date, or none that this machine can reckon with
+    return min(seconds, _LONGEST_WAIT) if 0 <= seconds < float("inf") else None
 
 
 def status_error(
@@ -73,10 +91,22 @@ def status_error(
         if 300 <= status < 400:
             meaning += ", a redirect: redirects are not followed, use the final URL"
     said = redact(excerpt(body), secrets)
+    code = error_code(body)
+    code = None if code is None else redact(code, secrets)
     message = f"{where} {meaning}" + (f": {said}" if said else "")
     if kind is RateLimitedError:
-        return RateLimitedError(message, status=status, retry_after=retry_after(headers.get("retry-after")))
-    return kind(message, status=status)
+        wait = retry_after(headers.get("retry-after"))
+        return RateLimitedError(message, status=status, retry_after=wait, code=code)
+    return kind(message, status=status, code=code)
+
+
+def bare(error: Exception) -> Exception:
+    """``error`` without tracebacks, to be kept as a cause: whoever prints the variables of a traceback's frames (Sentry
+    does, and rich) would print the bytes that were being sent, and in a handshake those hold the credentials.
+    """
+    for each in _causes(error):
+        each.__traceback__ = None
+    return error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

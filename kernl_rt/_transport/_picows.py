@@ -276,10 +276,6 @@ async def connect(
     """
     raw = await _socket(address)
     link = PicowsLink(limit, heartbeat)
-    extra = list(headers.items)
-    if subprotocols:
-        extra.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
-
     async def upgrade() -> picows.WSTransport | None:
         transport, _ = await picows.ws_connect(
             lambda: link,
@@ -289,7 +285,8 @@ async def connect(
             logger_name=_Trouble(link.parser_failed),
             enable_auto_pong=False,
             max_frame_size=limit,
-            extra_headers=extra,
+            # Made here: a variable that holds credentials would show in the traceback of whatever fails.
+            extra_headers=_lines(headers, subprotocols),
             max_redirects=0,
             socket_factory=lambda _: raw,
         )
@@ -301,6 +298,11 @@ async def connect(
         await link.release()
         raise HandshakeError(f"{address} {problem}", status=101)
     return link
+
+
+def _lines(headers: Headers, subprotocols: Sequence[str]) -> list[tuple[str, str]]:
+    offer = [("Sec-WebSocket-Protocol", ", ".join(subprotocols))] if subprotocols else []
+    return [*headers.items, *offer]
 
 
 async def _socket(address: Address) -> socket.socket:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json as jsonlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 
-from kernl_rt._transport._address import prepare_headers, redact
+from kernl_rt._transport._address import Headers, prepare_headers
 from kernl_rt._transport._errors import network_error, status_error
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import ConnectTimeout, HandshakeError, MisconfiguredError
 
-__all__ = ["post_json"]
+__all__ = ["parse_answer", "post_json"]
 
 _MAX_ANSWER = 2**20
 
@@ -45,47 +45,74 @@ async def post_json(
         raise MisconfiguredError("the URL must be 'https://host/path', without credentials in it")
     where = f"{parts.scheme}://{parts.netloc}{parts.path}"
     revealed = prepare_headers(headers)
-    status, answer, body = await _post(url, where, revealed.items, jsonlib.dumps(json).encode(), timeout, ssl_context)
-    if not 200 <= status < 300:
-        raise status_error(status, answer, body, where=where, secrets=revealed.secrets)
+    found = await _post(url, where, revealed, jsonlib.dumps(json).encode(), timeout, ssl_context)
+    if isinstance(found, Exception):
+        # Raised here, outside of any handler and with none of httpx's frames: their variables hold the headers and the
+        # answer, which may quote them back.
+        raise found
+    return found
+
+
+def parse_answer(body: bytes) -> dict[str, Any] | None:
+    """The JSON object in an answer, ``None`` where there is none."""
     try:
         found = jsonlib.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        said = redact(body[:80].decode("utf-8", "replace"), revealed.secrets) if found is None else type(found).__name__
-        raise HandshakeError(f"{where} did not answer with a JSON object: {said}", status=status)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _meaning(status: int, answer: Mapping[str, str], body: bytes, where: str, sent: Headers) -> dict[str, Any] | Exception:
+    if not 200 <= status < 300:
+        return status_error(status, answer, body, where=where, secrets=sent.secrets)
+    found = parse_answer(body)
+    if found is None:
+        return HandshakeError(f"{where} did not answer with a JSON object", status=status)
     return found
 
 
 async def _post(
-    url: str, where: str, headers: list[tuple[str, str]], content: bytes, timeout: float, context: ssl.SSLContext | None
-) -> tuple[int, Mapping[str, str], bytes]:
+    url: str, where: str, headers: Headers, content: bytes, timeout: float, context: ssl.SSLContext | None
+) -> dict[str, Any] | Exception:
+    """The answer, or the error that it or its absence means."""
     # Here and not above: httpx takes a tenth of a second to import, and few sessions mint.
     import httpx
 
-    headers = [*headers, ("Content-Type", "application/json"), ("Accept", "application/json")]
     verify = context if context is not None else ssl.create_default_context()
-    body = bytearray()
     try:
         with anyio.fail_after(timeout):
-            async with (
-                httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=verify) as client,
-                client.stream("POST", url, headers=headers, content=content) as response,
-            ):
-                async for part in response.aiter_bytes():
-                    # Past the limit it is read and dropped, within the same deadline: a loop that is left early leaves
-                    # httpx's generators to the garbage collector.
-                    if len(body) <= _MAX_ANSWER:
-                        body += part
-                if len(body) > _MAX_ANSWER:
-                    raise HandshakeError(f"{where} answered with more than {_MAX_ANSWER} bytes")
-                return response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body)
+            async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=verify) as client:
+                status, answer, body = await _exchange(client, url, headers, content)
     except TimeoutError:
-        raise ConnectTimeout(f"{where} did not answer within {timeout:g} s") from None
+        return ConnectTimeout(f"{where} did not answer within {timeout:g} s")
     except httpx.ConnectError as error:
-        raise network_error(error, where) from error
+        return network_error(error, where)
     except httpx.InvalidURL as error:
-        raise MisconfiguredError(f"the URL cannot be read: {error}") from None
+        return MisconfiguredError(f"the URL cannot be read: {error}")
     except httpx.HTTPError as error:
-        raise HandshakeError(f"{where} did not answer properly: {type(error).__name__}") from error
+        return HandshakeError(f"{where} did not answer properly: {type(error).__name__}")
+    if len(body) > _MAX_ANSWER:
+        return HandshakeError(f"{where} answered with more than {_MAX_ANSWER} bytes")
+    return _meaning(status, answer, body, where, headers)
+
+
+async def _exchange(client: Any, url: str, headers: Headers, content: bytes) -> tuple[int, dict[str, str], bytes]:
+    import httpx
+
+    class Signed(httpx.Auth):
+        """Writes the headers into the request at the last moment: what httpx is called with shows in tracebacks."""
+
+        def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+            request.headers.update([*headers.items, ("Content-Type", "application/json")])
+            yield request
+
+    body = bytearray()
+    async with client.stream(
+        "POST", url, headers={"Accept": "application/json"}, content=content, auth=Signed()
+    ) as response:
+        async for part in response.aiter_bytes():
+            # Past the limit it is read and dropped, within the same deadline: a loop that is left early leaves
+            # httpx's generators to the garbage collector.
+            if len(body) <= _MAX_ANSWER:
+                body += part
+        return response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body)

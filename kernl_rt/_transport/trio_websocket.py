@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from kernl_rt._transport._address import Address, Headers, prepare_headers
-from kernl_rt._transport._errors import network_error, status_error
+from kernl_rt._transport._dial import keep_little_unsent
+from kernl_rt._transport._errors import bare, network_error, status_error
 from kernl_rt._transport._heartbeat import Heartbeat
 from kernl_rt._transport._scope import bare_task_group, opened
 from kernl_rt.abc import MessageStream, RealtimeTransport
@@ -130,6 +131,7 @@ async def _open_stream(address: Address, context: ssl.SSLContext | None) -> trio
         stream = await trio.open_tcp_stream(address.host, address.port)
     except (OSError, UnicodeError) as error:
         raise network_error(error, str(address)) from error
+    keep_little_unsent(stream.setsockopt)
     if context is None:
         return stream
     secure = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
@@ -189,4 +191,4 @@ async def _upgrade(
         ) from None
     if error is None:
         raise HandshakeError(f"{address} closed the connection instead of answering the WebSocket handshake")
-    raise HandshakeError(f"{address} did not complete the WebSocket handshake: is it a WebSocket server?") from error
+    raise HandshakeError(f"{address} did not complete the WebSocket handshake: is it a WebSocket server?") from bare(error)

@@ -86,14 +86,11 @@ class WebSocketTransport(RealtimeTransport):
             async with opened(picows_link) as stream:
                 yield stream
             return
-        from kernl_rt._transport._dial import shake_hands
-        from kernl_rt._transport._sansio import SansioLink
+        from kernl_rt._transport._dial import open_over
 
         raw = await self._dial(address)
-        protocol = await shake_hands(raw, address, revealed, subprotocols, limit)
-        del revealed
-        async with opened(SansioLink(raw, protocol, limit, heartbeat)) as stream:
-            yield stream
+        async with open_over(raw, address, revealed, subprotocols, limit, heartbeat) as sansio_link:
+            yield sansio_link
 
     async def _dial(self, address: Address) -> ByteStream:
         """The byte stream under the sans-I/O protocol. Tests put a stream of their own here."""

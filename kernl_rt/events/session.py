@@ -14,14 +14,17 @@ from kernl_rt.items import NOTHING, ConversationItem
 __all__ = [
     "AgentChanged",
     "CustomEvent",
+    "Draining",
     "EventsDropped",
     "GuardrailTripped",
     "HistoryChanged",
     "Interrupted",
     "LatencyMeasured",
+    "LoopStalled",
     "PlaybackPaused",
     "PlaybackResumed",
     "SessionEvent",
+    "SessionStuck",
     "Status",
     "StatusChanged",
     "ToolApprovalRequired",
@@ -61,7 +64,7 @@ class Interrupted(Event):
     response_id: str | None = None
     item_id: str | None = None
     heard_ms: int = 0
-    reason: Literal["speech", "requested", "provider", "overflow", "guardrail", "closed"] = "speech"
+    reason: Literal["speech", "requested", "provider", "overflow", "guardrail", "connection_lost", "closed"] = "speech"
 
 
 @frozen
@@ -195,6 +198,51 @@ class EventsDropped(Event):
 
 
 @frozen
+class SessionStuck(Event):
+    """The session closes, but something of yours does not end although it has been cancelled.
+
+    The first comes 5 seconds after the close began, more every 5 seconds, one for each that is left. ``what`` it is, its
+    ``name``, the ``call_id`` of a tool's call, the ``seconds`` since the close began, and the ``stack`` where it waits,
+    as text in the form of a traceback.
+    """
+
+    kind: ClassVar[str] = "session.stuck"
+    topic: ClassVar[str | None] = "stuck"
+    what: Literal["tool", "guardrail"]
+    name: str
+    call_id: str | None
+    seconds: float
+    stack: str = field(repr=False)
+
+
+@frozen
+class LoopStalled(Event):
+    """A plain listener kept the whole program waiting: it did not return for ``milliseconds``, 50 or more.
+
+    ``listener`` is its name and ``during`` the kind of the event that it was called for. Nothing else runs meanwhile: no
+    sound moves, no interruption is noticed, no ping is answered.
+    """
+
+    kind: ClassVar[str] = "loop.stalled"
+    topic: ClassVar[str | None] = "stall"
+    sheddable: ClassVar[bool] = True
+    listener: str
+    milliseconds: float
+    during: str
+
+
+@frozen
+class Draining(Event):
+    """The program is about to stop (:class:`~kernl_rt.Drain`): the session is closed ``seconds`` from now at the
+    latest. Time to say goodbye.
+    """
+
+    kind: ClassVar[str] = "session.draining"
+    topic: ClassVar[str | None] = "draining"
+    seconds: float
+
+
+@frozen
 class CustomEvent(Event):
     """An event of the user's own, put into the stream by ``session.emit(name, data)``; ``kind`` is its name."""
 
@@ -222,6 +270,9 @@ SessionEvent: TypeAlias = (
     | UsageUpdated
     | GuardrailTripped
     | LatencyMeasured
+    | SessionStuck
+    | LoopStalled
+    | Draining
     | EventsDropped
     | CustomEvent
 )

@@ -5,7 +5,8 @@ no row claims is kept in the value's ``extra``, so that writing gives back what 
 
 * keys that the table does not know;
 * explicit nulls, and values equal to the attribute's default, which the attribute cannot tell from absence;
-* the original of a value whose decoding is not one to one (base64 with stray padding bits).
+* the original of a value whose decoding is not one to one (base64 with stray padding bits);
+* a value for which our vocabulary has no word (:class:`Foreign`), where the attribute may be left out.
 
 What does not fit raises :class:`Misfit`, which names the place and the expectation and never the value.
 """
@@ -31,10 +32,13 @@ __all__ = [
     "NUMBER",
     "OBJECT",
     "TEXT",
+    "TEXTS",
     "Field",
+    "Foreign",
     "Kind",
     "ListOf",
     "Misfit",
+    "OneOf",
     "Struct",
     "Tagged",
     "canonical",
@@ -56,7 +60,11 @@ class Misfit(ProtocolError):
 
     def under(self, key: str) -> Misfit:
         """The same, seen from one level further out."""
-        return Misfit(self.what, (key, *self.path))
+        return type(self)(self.what, (key, *self.path))
+
+
+class Foreign(Misfit):
+    """A value of the right JSON type that our vocabulary cannot express: a word of a newer protocol, say."""
 
 
 _NAMES = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
@@ -128,6 +136,33 @@ class _Object(Kind):
         return dict(value)
 
 
+class _Texts(Kind):
+    """An object that holds texts only."""
+
+    def decode(self, value: Any) -> dict[str, str]:
+        said = OBJECT.decode(value)
+        if not all(type(item) is str for item in said.values()):
+            raise Foreign("expected texts")
+        return said
+
+    def encode(self, value: Any) -> dict[str, str]:
+        return dict(value)
+
+
+class OneOf(Kind):
+    """One of some words. Another word is :class:`Foreign`: nobody downstream has to expect it."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = frozenset(words)
+
+    def decode(self, value: Any) -> str:
+        if type(value) is not str:
+            raise _expected("a text", value)
+        if value not in self.words:
+            raise Foreign("not a word that is known")
+        return value
+
+
 class _Base64(Kind):
     def decode(self, value: Any) -> bytes:
         if type(value) is bytes:  # JSON has no bytes: a caller that cut the text out has decoded it already
@@ -160,18 +195,22 @@ COUNT: Kind = _Integer(0)
 INTEGER: Kind = _Integer(-LIMIT)
 NUMBER: Kind = _Number()
 OBJECT: Kind = _Object()
+TEXTS: Kind = _Texts()
 BASE64: Kind = _Base64()
 
 
 class ListOf(Kind):
-    """A list of one kind, read into a tuple."""
+    """A list of one kind, read into a tuple. More than ``most`` elements are refused, lest one frame hold up all else."""
 
-    def __init__(self, item: Kind) -> None:
+    def __init__(self, item: Kind, most: int = 1_000) -> None:
         self.item = item
+        self.most = most
 
     def decode(self, value: Any) -> tuple[Any, ...]:
         if type(value) is not list:
             raise _expected("a list", value)
+        if len(value) > self.most:
+            raise Misfit(f"expected at most {self.most} elements")
         items = []
         for index, item in enumerate(value):
             try:
@@ -283,6 +322,9 @@ class Struct(Kind):
         try:
             decoded = row.kind.decode(item)
         except Misfit as misfit:
+            if isinstance(misfit, Foreign) and not row.required and self._has_extra:
+                extra[row.key] = item
+                return
             raise misfit.under(row.key) from None
         found[row.attribute] = decoded
         if decoded == row.default or not row.kind.faithful(item):

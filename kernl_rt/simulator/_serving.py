@@ -24,7 +24,7 @@ from kernl_rt.simulator._faults import Fault, Faults
 from kernl_rt.simulator._reply import Listening, Reply, Thinking
 from kernl_rt.simulator._voice import Voice
 
-__all__ = ["ServedSession"]
+__all__ = ["ServedSession", "parse"]
 
 _logger = logging.getLogger(__name__)
 #: Frames and jobs that may wait; past that the client is not read from until some are done.
@@ -89,8 +89,8 @@ class ServedSession:
     def _take(self, message: str | bytes) -> None:
         now = anyio.current_time()
         try:
-            frame = msgspec.json.decode(message)
-        except (msgspec.DecodeError, RecursionError):
+            frame = parse(message)
+        except ValueError:
             self._engine.refuse_message("The message is not valid JSON.", now)
         else:
             self._engine.receive(frame, now)
@@ -197,6 +197,18 @@ class ServedSession:
             self._engine.fail_words(job.item_id, f"{type(error).__name__}: {error}", anyio.current_time())
         else:
             self._engine.words(job.item_id, words, anyio.current_time())
+
+
+def parse(message: str | bytes) -> object:
+    """The JSON value in a client's message.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return msgspec.json.decode(message)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"the message is not JSON: {error}") from None
 
 
 def _broken(fault: Fault) -> str:

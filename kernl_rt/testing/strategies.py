@@ -7,6 +7,7 @@ one at a time        :func:`server_events`, :func:`client_events`, :func:`channe
                      :func:`session_configs`
 in order             :func:`replies` (one reply), :func:`conversations` (a whole trace)
 out of order         :func:`disturbed` (a trace with events dropped, repeated and moved)
+not even events      :func:`hostile_messages` (damaged frames, for codecs)
 ===================  ==================================================================================================
 
 Everything drawn is a frozen value of :mod:`kernl_rt.events`, :mod:`kernl_rt.items` or :mod:`kernl_rt.config`, and
@@ -20,6 +21,7 @@ from kernl_rt.testing._strategies_events import (
     server_events as server_events,
     session_configs as session_configs,
 )
+from kernl_rt.testing._strategies_hostile import hostile_messages as hostile_messages
 from kernl_rt.testing._strategies_traces import (
     Trace as Trace,
     conversations as conversations,

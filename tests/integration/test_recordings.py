@@ -112,7 +112,7 @@ async def test_a_provider_that_dies_in_the_middle_of_a_sentence() -> None:
         id="a", name="A", instructions="-", model=openai.realtime("gpt-realtime", api_key="test")
     )
     log: list[Any] = []
-    session = RealtimeSession(agent, transport=MemoryTransport(die))
+    session = RealtimeSession(agent, transport=MemoryTransport(die), reconnect=None)
     session.on("event", log.append)
     with pytest.raises(ConnectionClosed, match="sorry"):
         async with session:

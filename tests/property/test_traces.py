@@ -146,7 +146,7 @@ async def live(trace: Trace, *, heard: bool, pause: float) -> list[Any]:
         id="a", name="A", instructions="Be brief.", model=model, toolkits=[Toolkit(id="t", tools=[lookup])]
     )
     channel, _human = memory_channel_pair() if heard else (None, None)
-    session: RealtimeSession[Any] = RealtimeSession(agent, channel=channel)
+    session: RealtimeSession[Any] = RealtimeSession(agent, channel=channel, reconnect=None, dead_air=None)
     told: list[Any] = []
     session.on("event", told.append)
     with anyio.fail_after(10_000):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_1011_while_the_body_sleeps() -> None:
     start = anyio.current_time()
     with pytest.raises(ConnectionClosed, match="1011"):
-        async with make_session() as session:
+        async with make_session(reconnect=None) as session:
             session.model.peer.hang_up(1011)  # type: ignore[attr-defined]
             await anyio.sleep(100)
     assert anyio.current_time() - start <= 1

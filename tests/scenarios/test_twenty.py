@@ -66,7 +66,7 @@ async def test_01_clean_server_close() -> None:
 async def test_02_abnormal_close() -> None:
     start = anyio.current_time()
     with pytest.raises(ConnectionClosed) as caught:
-        async with calling() as call:
+        async with calling(reconnect=None) as call:
             call.peer.hang_up(1011, "boom")
             await anyio.sleep(60)
     assert (caught.value.code, caught.value.reason) == (1011, "boom")

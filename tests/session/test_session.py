@@ -252,7 +252,7 @@ async def test_a_listeners_error_that_nobody_listens_for_is_raised() -> None:
 
 @pytest.mark.parametrize(("end", "kind"), [("lost", CommandLost), ("closed", CommandAborted)])
 async def test_what_is_unanswered_settles_at_the_end(end: str, kind: type[Exception]) -> None:
-    session = make_session(acknowledge=False)
+    session = make_session(acknowledge=False, reconnect=None)
 
     async def confirm() -> None:
         assert isinstance(session.model, ScriptedModel)
@@ -495,7 +495,7 @@ async def test_a_failed_reply_is_told_to_the_one_who_asked_and_to_nobody_else() 
 
 async def test_the_failure_itself_is_raised_and_not_what_it_did_to_a_command() -> None:
     with pytest.raises(ConnectionClosed, match="1011"):
-        async with make_session() as session:
+        async with make_session(reconnect=None) as session:
             peer_of(session).say(created())
             await quiet()
             peer_of(session).hang_up(1011)

@@ -13,6 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from websockets.server import ServerProtocol
 from websockets.utils import apply_mask
 
+from kernl_rt._transport._sansio import QUIET
 from kernl_rt.abc import RealtimeTransport
 
 #: Implementation and backend of everything that dials a socket.
@@ -49,7 +50,7 @@ class RawPeer:
 
     async def upgrade(self, extra: bytes = b"") -> None:
         """Accept; ``extra`` goes out in the same write as the answer."""
-        protocol = ServerProtocol()
+        protocol = ServerProtocol(logger=QUIET)
         while not protocol.events:
             data = await self.stream.receive()
             self.head += data

@@ -36,7 +36,7 @@ def failed(state: State, input: ChangeFailed, now: float) -> None:
 
 def advance(state: State, now: float) -> None:
     """Send the next change, if one may go out; what changes nothing holds at once."""
-    while (change := state.changes.next()) is not None:
+    while state.lifecycle.linked and (change := state.changes.next()) is not None:
         holds = state.settings.config
         wanted = state.changes.apply(change, holds)
         said = change.config if change.raw else difference(wanted, holds, state.changes.described)
@@ -69,6 +69,7 @@ def _hold(state: State, change: Change, wanted: SessionConfig) -> None:
         state.playback = Playback(state.settings.output_format, marks=state.settings.marks)
     if state.settings.input_format != before.input_format:
         state.out.append(UseInputFormat(state.settings.input_format))
+        state.utterance.use_rate(state.settings.input_format.bytes_per_second)
     agent, previous = change.agent, state.changes.agent
     if agent is not None and agent.number != previous.number:
         running = [reply for reply in (state.arbiter.running, *state.asides) if reply is not None]

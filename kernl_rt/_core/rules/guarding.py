@@ -95,9 +95,10 @@ def _trip(state: State, check: Check, reason: str, now: float) -> None:
 
 def _follow_up(state: State, text: str, now: float) -> None:
     event_id, item_id = state.next_id("event"), state.next_id("item_kernl")
-    state.backlog.add(None, event_id, f"item:{item_id}")
     message = Message("system", [ContentPart("input_text", text=text)], id=item_id)
-    state.send(ItemCreate(message, event_id=event_id))
+    create = ItemCreate(message, event_id=event_id)
+    state.backlog.add(None, event_id, f"item:{item_id}", create)
+    state.send(create)
     state.arbiter.wish(Wish(because=event_id))
     state.ask_for_replies(now)
 

@@ -15,12 +15,13 @@ from kernl_rt.events import (
     OutputItemAdded,
     OutputTranscript,
 )
+from kernl_rt.items import ConversationItem
 
 
 def created(state: State, event: ItemCreated, now: float) -> None:
     """An item arrived: it acknowledges the command that made it."""
     pending = state.backlog.acknowledge(f"item:{event.item.id}")
-    changed = state.conversation.add(event.item, event.previous_item_id)
+    changed = _news(state, event.item) and state.conversation.add(event.item, event.previous_item_id)
     state.seeding.acknowledge(event.item.id)
     state.emit(event)
     if pending is not None:
@@ -29,8 +30,13 @@ def created(state: State, event: ItemCreated, now: float) -> None:
         state.history_changed()
 
 
+def _news(state: State, item: ConversationItem) -> bool:
+    """Whether the provider knows the item better than we do: not one that we have told it."""
+    return item.id not in state.seeding.retold
+
+
 def done(state: State, event: ItemDone, now: float) -> None:
-    changed = state.conversation.add(event.item, None, late=True)
+    changed = _news(state, event.item) and state.conversation.add(event.item, None, late=True)
     state.emit(event)
     if changed:
         state.history_changed()
@@ -79,6 +85,7 @@ def transcript(state: State, event: InputTranscript | OutputTranscript, now: flo
         state.conversation.cut_unheard(event.item_id)
     if isinstance(event, InputTranscript):
         interruption.words_heard(state, event.text, now)
+        state.utterance.understood(event.item_id)
     changed = state.conversation.transcribe(event.item_id, event.content_index or 0, event.text)
     state.emit(event)
     if changed:

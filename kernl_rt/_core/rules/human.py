@@ -63,8 +63,13 @@ def _append(state: State, audio: bytes, *, captured: bool) -> None:
     if state.muted:
         state.counts["muted_bytes"] += len(audio)
         return
-    state.turn.uncommitted += len(audio)
-    state.out.append(Send(AudioInputAppend(audio), Lane.AUDIO, captured))
+    turn = state.turn
+    turn.uncommitted += len(audio)
+    event = AudioInputAppend(audio)
+    linked = state.lifecycle.linked
+    state.utterance.add(event, brief=not (turn.manual or turn.speaking), offline=not linked)
+    if linked:
+        state.out.append(Send(event, Lane.AUDIO, captured))
 
 
 def played(state: State, event: AudioPlayed, now: float) -> None:
@@ -85,6 +90,7 @@ def dtmf(state: State, event: DtmfPressed, now: float) -> None:
 def speech_started(state: State, event: SpeechStarted, now: float) -> None:
     """The provider hears the human. Where it stops its reply by itself, only what is playing is left to us."""
     state.turn.speaking = True
+    state.turn.awaiting = None
     interruption.noise_goes_on(state)
     state.emit(event)
     if state.turn.provider_interrupts:
@@ -125,6 +131,9 @@ def committed(state: State, event: AudioInputCommitted, now: float) -> None:
     state.turn.speaking = False
     if not state.turn.manual:
         state.turn.uncommitted = 0
+    state.utterance.committed(event.item_id, manual=state.turn.manual)
+    if state.turn.provider_replies and state.arbiter.state == "idle":
+        state.turn.awaiting = now
     _acknowledged(state, AudioInputCommitted.kind)
     state.emit(event)
 
@@ -141,8 +150,9 @@ def item_submitted(state: State, input: ItemSubmitted, now: float) -> None:
     """The item goes out at once; the reply is asked for when one may be."""
     event_id = state.next_id("event")
     item = input.item if input.item.id else evolve(input.item, id=state.next_id("item_kernl"))
-    state.backlog.add(None if input.ask else input.command, event_id, f"item:{item.id}")
-    state.send(ItemCreate(item, event_id=event_id))
+    create = ItemCreate(item, event_id=event_id)
+    state.backlog.add(None if input.ask else input.command, event_id, f"item:{item.id}", create)
+    state.send(create)
     if input.reply or input.ask:
         asks = (input.command,) if input.ask else ()
         state.arbiter.wish(Wish(asks=asks, because=event_id))
@@ -159,8 +169,9 @@ def _commit(state: State, command: int | None, *, reply: bool, now: float) -> No
         return
     state.turn.uncommitted = 0
     event_id = state.next_id("event")
-    state.backlog.add(command, event_id, AudioInputCommitted.kind)
-    state.send(AudioInputCommit(event_id=event_id), Lane.AUDIO)
+    commit = AudioInputCommit(event_id=event_id)
+    state.backlog.add(command, event_id, AudioInputCommitted.kind, commit)
+    state.send(commit, Lane.AUDIO)
     if reply and not state.settings.capabilities.answers_on_commit:
         state.arbiter.wish(Wish(after_audio=True, because=event_id))
         state.ask_for_replies(now)
@@ -217,7 +228,7 @@ def event_submitted(state: State, input: EventSubmitted, now: float) -> None:
     if key is None:
         state.settle(input.command)
     else:
-        state.backlog.add(input.command, event.event_id, key)
+        state.backlog.add(input.command, event.event_id, key, event)
 
 
 def _acknowledged(state: State, key: str) -> None:

@@ -88,7 +88,8 @@ def conclude(state: State, cuts: list[Cut], now: float) -> None:
     for cut in cuts:
         if cut.response_id is not None and cut.response_id not in state.finished:
             state.fenced.add(cut.response_id)
-        if cut.heard_ms > 0 and state.settings.capabilities.can_truncate:
+        known = cut.item_id not in state.seeding.retold  # what was told anew has no sound there
+        if cut.heard_ms > 0 and known and state.settings.capabilities.can_truncate:
             truncate = ItemTruncate(cut.item_id, cut.heard_ms, cut.content_index, event_id=state.next_id("event"))
             state.send(truncate, Lane.URGENT)
         changed |= state.conversation.cut(cut.item_id, cut.heard_ms, cut.received_ms)
@@ -98,7 +99,10 @@ def conclude(state: State, cuts: list[Cut], now: float) -> None:
         _say(state, cuts, interruption)
         if changed:
             state.history_changed()
-        tools.interrupted(state, now, response_id=alone)
+        if interruption.reason == "connection_lost":
+            tools.cut_off(state, now, interruption.response_id)
+        else:
+            tools.interrupted(state, now, response_id=alone)
 
 
 def _say(state: State, cuts: list[Cut], interruption: Interruption) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from kernl_rt._core.seeding import seedable
 from kernl_rt._core.state import State
 from kernl_rt.events import ItemCreate, SessionError
+from kernl_rt.items import ContentPart, ConversationItem, Message
 
 
 def sow(state: State) -> None:
@@ -20,6 +23,28 @@ def sow(state: State) -> None:
         state.history_changed()
 
 
+def sow_again(state: State) -> None:
+    """A new link knows nothing: it is told the conversation as it was heard. Our own history stays as it is."""
+    running = {call.call_id for call in state.tools.open_calls()}
+    told = (_with_sound(state, item) for item in state.conversation.snapshot())
+    images = state.settings.capabilities.image_input
+    for item in seedable(told, images=images, running=running, above=state.last_id):
+        event_id = state.next_id("event")
+        state.seeding.sent(event_id, item)
+        if item.id is not None:
+            state.seeding.retold.add(item.id)
+        state.send(ItemCreate(item, event_id=event_id))
+    state.reserve_ids(state.seeding.highest)
+
+
+def _with_sound(state: State, item: ConversationItem) -> ConversationItem:
+    """A turn of the human's without words is told as it sounded, where that is still known."""
+    sound = state.utterance.sound_of(item.id)
+    if sound is None or not isinstance(item, Message) or item.text:
+        return item
+    return evolve(item, content=[ContentPart("input_audio", audio=sound)])
+
+
 def refused(state: State, event: SessionError) -> bool:
     """Whether an error was the answer to a seed: the model does not know that item, so the history has it no more."""
     item = state.seeding.refused(event.client_event_id or "")
@@ -27,6 +52,8 @@ def refused(state: State, event: SessionError) -> bool:
         return False
     message = f"the provider refused an item of the history, {item.type} {item.id}: {event.message}"
     state.emit(SessionError(message, event.code, event.type, event.param, event.client_event_id))
+    if item.id in state.seeding.retold:
+        return True
     if item.id is not None and state.conversation.remove(item.id):
         state.history_changed()
     return True

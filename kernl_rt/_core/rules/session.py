@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from kernl_rt._core.actions import Disconnect
+from kernl_rt._core.actions import Send
 from kernl_rt._core.arbiter import ALREADY_ACTIVE
 from kernl_rt._core.inputs import (
     ChannelEnded,
     ChannelFailed,
     CloseRequested,
-    ConnectionLost,
+    ConditionNoticed,
+    ConnectFailed,
     ConnectionOpened,
     ErrorNoticed,
     EventEmitted,
@@ -16,27 +17,28 @@ from kernl_rt._core.inputs import (
     Stopped,
     Tick,
 )
-from kernl_rt._core.rules import changes, consent, farewell, interruption, seeds, tools
-from kernl_rt._core.state import State
+from kernl_rt._core.rules import changes, consent, farewell, interruption, links, seeds, tools
+from kernl_rt._core.rules.links import fail
+from kernl_rt._core.state import MALFORMED, MALFORMED_SECONDS, State
 from kernl_rt.events import SessionCreated, SessionError, SessionUpdate, SessionUpdated
 from kernl_rt.exceptions import (
     AuthenticationError,
     ChannelError,
     CommandAborted,
-    CommandError,
     CommandLost,
     CommandRejected,
     ConfigurationRejected,
     ConnectError,
-    ConnectionClosed,
     ModelNotFoundError,
     PermissionDeniedError,
+    ProtocolError,
     RateLimitedError,
-    SessionExpired,
 )
 
 #: The provider's word for "there was no reply to cancel": a race, not a fault.
 _NOT_ACTIVE = "response_cancel_not_active"
+
+TOO_MANY = f"more than {MALFORMED} malformed frames in {MALFORMED_SECONDS:g} seconds"
 
 #: Providers that accept the link first and refuse afterwards say why with these codes.
 _CONNECT_ERRORS: dict[str, type[ConnectError]] = {
@@ -51,19 +53,22 @@ _CONNECT_ERRORS: dict[str, type[ConnectError]] = {
 
 def opened(state: State, input: ConnectionOpened, now: float) -> None:
     """Configure at once, without waiting for the provider's greeting: it saves a round trip."""
-    state.move("open")
+    if state.lifecycle.status == "idle":
+        state.move("open")
+    for pending in state.backlog:  # of an attempt that came to nothing
+        if pending.key == SessionUpdated.kind and pending.command is None:
+            state.backlog.reject(pending.event_id)
     event_id = state.next_id("event")
     state.backlog.add(None, event_id, SessionUpdated.kind)
-    state.send(SessionUpdate(state.settings.config, event_id=event_id))
+    state.out.append(Send(SessionUpdate(state.settings.config, event_id=event_id)))
 
 
 def created(state: State, event: SessionCreated, now: float) -> None:
     state.session_id = event.session.id or state.session_id
     state.emit(event)
-    if state.lifecycle.status == "connecting" and not state.settings.capabilities.confirms_configuration:
+    if not state.lifecycle.linked and not state.settings.capabilities.confirms_configuration:
         state.backlog.acknowledge(SessionUpdated.kind)
-        state.move("configured")
-        seeds.sow(state)
+        links.configured(state, now)
 
 
 def updated(state: State, event: SessionUpdated, now: float) -> None:
@@ -76,20 +81,25 @@ def updated(state: State, event: SessionUpdated, now: float) -> None:
     state.emit(event)
     if pending is not None:
         state.settle(pending.command)
-    if state.lifecycle.status == "connecting":
-        state.move("configured")
-        seeds.sow(state)
+    if not state.lifecycle.linked:
+        links.configured(state, now)
     elif pending is None:
         changes.confirmed(state, now)
 
 
 def error(state: State, event: SessionError, now: float) -> None:
     """Find out whom an error means. Only what means nobody in particular goes to everybody."""
-    if state.lifecycle.status == "connecting":
-        if event.source == "provider":
+    if event.source == "protocol" and _too_many(state, now):
+        message = f"the provider sends nothing that can be understood; last: {event.message}"
+        fail(state, ProtocolError(message), TOO_MANY)
+        return
+    if not state.lifecycle.linked:
+        if event.source != "provider":
+            state.emit(event)
+        elif state.lifecycle.status == "connecting":
             fail(state, _connect_error(event), event.message)
         else:
-            state.emit(event)
+            links.failed_to_connect(state, ConnectFailed(_connect_error(event)), now)
         return
     if event.source == "provider" and _attribute(state, event, now):
         return
@@ -124,34 +134,14 @@ def _attribute(state: State, event: SessionError, now: float) -> bool:
 def _connect_error(event: SessionError) -> ConnectError:
     kind = _CONNECT_ERRORS.get(event.code or "")
     if kind is not None:
-        return kind(event.message)
+        return kind(event.message, code=event.code)
     return ConfigurationRejected(event.message, code=event.code, param=event.param)
 
 
-def lost(state: State, input: ConnectionLost, now: float) -> None:
-    """The link is gone. A goodbye (1000) ends the session in peace, anything else raises."""
-    error: Exception | None = input.error
-    reason = str(error)
-    if isinstance(error, ConnectionClosed):
-        if state.provider_expired is not None and not isinstance(error, SessionExpired):
-            error = SessionExpired(error.code, state.provider_expired)
-        elif error.code == 1000 and state.lifecycle.status == "connected":
-            error, reason = None, "the server closed the connection"
-    if state.lifecycle.status == "connecting" and isinstance(error, ConnectionClosed):
-        error = ConnectError(f"the server closed the link before it accepted the configuration: {error}")
-    state.settle_everything(_because(CommandLost(f"the connection ended: {reason}"), error))
-    fail(state, error, reason)
-
-
-def _because(outcome: CommandError, error: Exception | None) -> CommandError:
-    outcome.__cause__ = error
-    return outcome
-
-
-def fail(state: State, error: Exception | None, reason: str) -> None:
-    state.settle_everything(_because(CommandAborted(f"the session ended: {reason}"), error))
-    state.move("close", reason)
-    state.out.append(Disconnect(error))
+def _too_many(state: State, now: float) -> bool:
+    """A malformed frame now and then is lived with; a stream of them is no conversation."""
+    state.malformed.append(now)
+    return len(state.malformed) > MALFORMED and now - state.malformed[0] <= MALFORMED_SECONDS
 
 
 def failed(state: State, input: Failed, now: float) -> None:
@@ -191,6 +181,8 @@ def tick(state: State, input: Tick, now: float) -> None:
         if not state.settle_wishes(dead.wishes, error) and dead.suspicion is None:
             state.emit(SessionError(message, source="session"))
     state.playback.advance(now)
+    links.silent_too_long(state, now)
+    links.rotate(state, now)
     consent.expire(state, now)
     changes.expire(state, now)
     interruption.recover(state, now)
@@ -210,5 +202,5 @@ def emitted(state: State, input: EventEmitted, now: float) -> None:
     state.emit(input.event)
 
 
-def noticed(state: State, input: ErrorNoticed, now: float) -> None:
+def noticed(state: State, input: ErrorNoticed | ConditionNoticed, now: float) -> None:
     state.emit(input.event)

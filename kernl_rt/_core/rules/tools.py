@@ -72,10 +72,11 @@ def refused(state: State, event_id: str) -> None:
 
 def _answer(state: State, call: Call) -> None:
     event_id, item_id = state.next_id("event"), state.next_id("item_kernl")
-    state.backlog.add(None, event_id, f"item:{item_id}")
-    call.told_by = event_id
     error = call.outcome != "result"
-    state.send(ToolResult(call.call_id, call.output, item_id, call.name, is_error=error, event_id=event_id))
+    result = ToolResult(call.call_id, call.output, item_id, call.name, is_error=error, event_id=event_id)
+    state.backlog.add(None, event_id, f"item:{item_id}", result)
+    call.told_by = event_id
+    state.send(result)
 
 
 def advance(state: State, now: float) -> None:
@@ -175,15 +176,25 @@ def interrupted(state: State, now: float, *, response_id: str | None = None) -> 
     With ``response_id`` it concerns the calls of that reply alone.
     """
     concerned = [call for call in state.tools.open_calls() if response_id in (None, call.group.response_id)]
+    _cut(state, concerned, now)
     for call in concerned:
-        # All of them first: the end of one lets the others go on, and with the sound gone nothing is unheard any more.
-        call.cut = call.state == "held"
-    for call in concerned:
-        if call.state == "held":
-            end(state, call, "cancelled", UNHEARD, now, owes=False)
-        elif call.state != "settled" and call.traits.on_interrupt == "cancel":
+        if call.state != "settled" and call.traits.on_interrupt == "cancel":
             _stop(state, call)
             end(state, call, "cancelled", INTERRUPTED, now, owes=False)
+
+
+def cut_off(state: State, now: float, response_id: str | None) -> None:
+    """The rest of a reply will not come: what waited for it to be heard does not run. All else goes on."""
+    _cut(state, [call for call in state.tools.open_calls() if call.group.response_id == response_id], now)
+
+
+def _cut(state: State, calls: list[Call], now: float) -> None:
+    held = [call for call in calls if call.state == "held"]
+    for call in held:
+        # All of them first: the end of one lets the others go on, and with the sound gone nothing is unheard any more.
+        call.cut = True
+    for call in held:
+        end(state, call, "cancelled", UNHEARD, now, owes=False)
 
 
 def reply_over(state: State, response: Response, asks: tuple[int, ...], now: float) -> bool:

@@ -27,6 +27,11 @@ _write_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 _WORTH_CUTTING = 512
 #: How far into a frame the sound may begin. All that OpenAI sends before it takes 240 bytes.
 _HEAD = 1024
+#: The levels that a frame may have. The deepest of the protocol has 9, JSON schemas of tools included some 30.
+_DEEPEST = 128
+#: The lists and objects that a frame may have: parsing them takes up to a third of a microsecond each, in which nothing
+#: else runs.
+_MOST_HOLDERS = 100_000
 
 
 class OpenAICodec:
@@ -37,11 +42,12 @@ class OpenAICodec:
     gives the frame.
 
     The only state is what ended the session, for :meth:`closed`, and ``defaults``: a configuration laid under the first
-    ``session.update``.
+    ``session.update``. ``redact`` takes credentials out of what the other side says in errors: some quote them back.
     """
 
-    def __init__(self, defaults: SessionConfig | None = None) -> None:
+    def __init__(self, defaults: SessionConfig | None = None, *, redact: Callable[[str], str] = str) -> None:
         self._defaults = defaults
+        self._redact = redact
         self._expired = False
 
     # -- what the model says
@@ -50,7 +56,8 @@ class OpenAICodec:
         """The events in one frame: for this protocol always one.
 
         Never raises: a frame that cannot be understood is a ``SessionError`` with ``source="protocol"`` that says what
-        is wrong and where, and holds nothing of the frame; one of an unknown type is a ``RawServerEvent``.
+        is wrong and where, and holds nothing of the frame; one of an unknown type is a ``RawServerEvent``. What is
+        nested deeper than 128 levels is refused: whoever prints, compares or sends it again would recurse over it.
         """
         if len(message) >= _WORTH_CUTTING and (event := _decode_audio(message)) is not None:
             return (event,)
@@ -63,9 +70,13 @@ class OpenAICodec:
                 return (ev.RawServerEvent(name, frame, event_id=_event_id(frame)),)
             event = _decode_struct(struct, frame, name)
         except ProtocolError as error:
-            return (ev.SessionError(str(error), source="protocol", cause=error, event_id=_event_id(frame)),)
-        if type(event) is ev.SessionError and event.code == "session_expired":
-            self._expired = True
+            # A new error, because the traceback of this one would keep the frame alive, and show it to whoever prints
+            # local variables.
+            cause = ProtocolError(str(error))
+            return (ev.SessionError(str(error), source="protocol", cause=cause, event_id=_event_id(frame)),)
+        if type(event) is ev.SessionError:
+            self._expired = self._expired or event.code == "session_expired"
+            event = attrs.evolve(event, message=self._redact(event.message))
         return (event,)
 
     def encode_server(self, event: ServerEvent) -> dict[str, Any]:
@@ -128,6 +139,9 @@ class OpenAICodec:
         At its limit of 60 minutes the service sends an ``error`` with the code ``session_expired`` and closes with 1001
         and "Your session hit the maximum duration of 60 minutes."; either may be missing.
         """
+        if (reason := self._redact(error.reason)) != error.reason:
+            # In place, because the original stays in the chain of causes.
+            ConnectionClosed.__init__(error, error.code, reason)
         said_so = error.code == 1001 and "maximum duration" in error.reason.lower()
         if (said_so or self._expired) and not isinstance(error, SessionExpired):
             return SessionExpired(error.code, error.reason)
@@ -178,6 +192,9 @@ def _in_openai_terms(event: ClientEvent) -> ClientEvent:
 
 
 def _read_object(message: str | bytes) -> dict[str, Any]:
+    brackets = _brackets(message)
+    if brackets > _MOST_HOLDERS:
+        raise ProtocolError(f"the frame is nested too deeply, or holds more than {_MOST_HOLDERS} lists and objects")
     try:
         frame = _read_json(message)
     except RecursionError:
@@ -188,7 +205,30 @@ def _read_object(message: str | bytes) -> dict[str, Any]:
         raise ProtocolError("the frame is not JSON: its text is not Unicode") from None
     if type(frame) is not dict:
         raise ProtocolError("the frame is JSON, but not an object")
+    if brackets > _DEEPEST and _is_deep(frame):
+        raise ProtocolError("the frame is nested too deeply")
     return frame
+
+
+def _brackets(message: Any) -> int:
+    """How many lists and objects a frame holds at most: fast, and brackets in texts are counted, too."""
+    brackets = b"[{" if type(message) is not str else "[{"
+    count: int = message.count(brackets[:1]) + message.count(brackets[1:])
+    return count
+
+
+def _is_deep(frame: Any) -> bool:
+    level = [frame]
+    for _ in range(_DEEPEST):
+        # What is empty has no levels below it: a frame of nothing but brackets costs no second look.
+        held = [each.values() if type(each) is dict else each for each in level]
+        level = [child for children in held for child in children if (type(child) in _HOLDERS and child)]
+        if not level:
+            return False
+    return True
+
+
+_HOLDERS = frozenset({dict, list})
 
 
 def _name_of(frame: dict[str, Any]) -> str:
@@ -224,7 +264,7 @@ def _decode_audio(message: Any) -> ev.AudioDelta | None:
     head = message[:begin]
     if begin < _KEY_SIZE or end < 0 or head.rfind(brace) != 0 or head.endswith(escape + key):
         return None
-    if tail != last and (escape in tail or name in tail):
+    if tail != last and (escape in tail or name in tail or _brackets(tail) > _DEEPEST):
         return None
     sound = message[begin:end]
     try:

@@ -14,7 +14,7 @@ import attrs
 from attrs import frozen
 
 from kernl_rt.config import NoiseReduction, ResponseConfig, SessionConfig, Tracing, TurnDetection
-from kernl_rt.providers._fields import BOOLEAN, OBJECT, TEXT, Kind, ListOf, Misfit, merge, remainder
+from kernl_rt.providers._fields import BOOLEAN, LIMIT, TEXT, TEXTS, Kind, ListOf, Misfit, OneOf, merge, remainder
 from kernl_rt.providers.openai._options import (
     FORMAT,
     MAX_TOKENS,
@@ -68,8 +68,8 @@ _SESSION = (
 )
 _RESPONSE = (
     *_COMMON,
-    _Place("conversation", "conversation", TEXT),
-    _Place("metadata", "metadata", OBJECT),
+    _Place("conversation", "conversation", OneOf("auto", "none")),
+    _Place("metadata", "metadata", TEXTS),
 )
 
 
@@ -106,7 +106,7 @@ def _read(said: Mapping[str, Any], places: tuple[_Place, ...]) -> dict[str, Any]
         except Misfit:
             continue  # not in our words: the caller keeps what was said
     speed = _get(said, "audio.output.speed")
-    if "voice" in found and type(speed) in (int, float):
+    if "voice" in found and type(speed) in (int, float) and abs(speed) <= LIMIT:
         found["voice"] = attrs.evolve(found["voice"], speed=speed)
     return found
 

@@ -16,19 +16,22 @@ from kernl_rt.items import (
     Message,
     UnknownItem,
 )
-from kernl_rt.providers._fields import BASE64, BOOLEAN, OBJECT, Field, Kind, ListOf, Struct, Tagged
+from kernl_rt.providers._fields import BASE64, BOOLEAN, OBJECT, Field, Foreign, Kind, ListOf, OneOf, Struct, Tagged
 
 __all__ = ["ITEM", "PART"]
 
 
+_STATUS: Any = OneOf("in_progress", "completed", "incomplete")
+
+
 class _Unknown(Kind):
-    """An item of another kind (``item_reference`` is one): whole in ``extra``."""
+    """An item of another kind (``item_reference`` is one), or of a role that we do not know: whole in ``extra``."""
 
     def decode(self, value: Any) -> UnknownItem:
         name, status = value.get("id"), value.get("status")
         return UnknownItem(
             id=name if isinstance(name, str) else None,
-            status=status if status in ("in_progress", "completed", "incomplete") else None,
+            status=status if isinstance(status, str) and status in _STATUS.words else None,
             extra=value,
         )
 
@@ -46,16 +49,26 @@ PART = Struct(
     Field("transcript"),
     Field("audio", kind=BASE64),
     Field("image_url"),
-    Field("detail"),
+    Field("detail", kind=OneOf("auto", "low", "high")),
 )
-_ANY_ITEM = (Field("id"), Field("status"))
+_ANY_ITEM = (Field("id"), Field("status", kind=_STATUS))
 
-ITEM = Tagged(
+
+class _Items(Tagged):
+    def decode(self, value: Any) -> Any:
+        try:
+            return super().decode(value)
+        except Foreign:
+            return _UNKNOWN.decode(value)
+
+
+_UNKNOWN = _Unknown()
+ITEM = _Items(
     [
         Struct(
             Message,
             *_ANY_ITEM,
-            Field("role"),
+            Field("role", kind=OneOf("user", "assistant", "system")),
             Field("content", kind=ListOf(PART), required=True),
             type="message",
         ),
@@ -103,5 +116,5 @@ ITEM = Tagged(
             type="mcp_approval_response",
         ),
     ],
-    _Unknown(),
+    _UNKNOWN,
 )

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
 
+from kernl_rt._transport._address import prepare_headers
 from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
@@ -70,6 +71,20 @@ def _secret(value: str | Secret | None) -> Secret | None:
     return None if value is None else Secret(value)
 
 
+def _secrets(headers: Headers) -> Headers:
+    """Other services' keys come as headers (``api-key``), so all of them are treated as keys."""
+    return {name: Secret(value) for name, value in headers.items()}
+
+
+def _without_credentials(url: str | None) -> str | None:
+    """For a repr: neither user name nor query, which is where keys are put that do not belong into a URL."""
+    if url is None:
+        return None
+    scheme, _, rest = url.partition("?")[0].rpartition("://")
+    host = rest.rpartition("@")[2]
+    return f"{scheme}://{host}" if scheme else host
+
+
 def _named(_model: object, _attribute: object, name: Any) -> None:
     if not isinstance(name, str) or not name.strip():
         raise MisconfiguredError(f"model={name!r} is invalid: use a model's name, such as 'gpt-realtime-2.1'")
@@ -82,10 +97,10 @@ class OpenAIModel(RealtimeModel):
     provider: str = field(default="openai", init=False, repr=False)
     name: str = field(validator=_named)
     api_key: Secret | None = field(default=None, converter=_secret)
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=lambda url: repr(_without_credentials(url)))
     organization: str | None = None
     project: str | None = None
-    headers: Headers = field(factory=dict, repr=False)
+    headers: Headers = field(factory=dict, converter=_secrets, repr=False)
     config: SessionConfig = field(factory=SessionConfig, repr=False)
     capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
 
@@ -117,7 +132,7 @@ class OpenAIModel(RealtimeModel):
 
             transport = WebSocketTransport()
         async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
-            yield CodecConnection(stream, OpenAICodec(self.config))
+            yield CodecConnection(stream, OpenAICodec(self.config, redact=prepare_headers(headers).redact))
 
     async def authenticate(
         self, config: SessionConfig | None = None, *, expires_after: int | None = None
@@ -166,21 +181,26 @@ class OpenAIModel(RealtimeModel):
         ours.update({name: value for name, value in about.items() if value and name.lower() not in given})
         overridden = {name.lower() for name in more}
         kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        return {**ours, **kept, **more}
+        return {**ours, **kept, **_secrets(more)}
 
     def _key(self, secret: Secret | None) -> Secret:
         secret = secret or self.api_key
-        key = (secret.reveal() if secret else _environment("OPENAI_API_KEY") or "").strip()
+        key = Secret((secret.reveal() if secret else _environment("OPENAI_API_KEY") or "").strip())
         if not key:
             raise MisconfiguredError(
                 "no API key: set the environment variable OPENAI_API_KEY, pass api_key=… to realtime(), "
                 "or connect with credential=…"
             )
-        if not (key.isascii() and key.isprintable()) or " " in key:
+        if not _is_possible(key):
             raise MisconfiguredError(
                 "the API key (OPENAI_API_KEY or api_key) holds white space or characters that no key has: copy it again"
             )
-        return Secret(key)
+        return key
+
+
+def _is_possible(key: Secret) -> bool:
+    text = key.reveal()
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _environment(name: str) -> str | None:

@@ -29,10 +29,12 @@ from kernl_rt.providers._fields import (
     NUMBER,
     OBJECT,
     TEXT,
+    TEXTS,
     Field,
     Kind,
     ListOf,
     Misfit,
+    OneOf,
     Struct,
     Tagged,
 )
@@ -163,7 +165,13 @@ _SERVER_VAD = Struct(
     type="server_vad",
     fixed={"mode": "server_vad"},
 )
-_SEMANTIC_VAD = Struct(TurnDetection, Field("eagerness"), *_TURN, type="semantic_vad", fixed={"mode": "semantic_vad"})
+_SEMANTIC_VAD = Struct(
+    TurnDetection,
+    Field("eagerness", kind=OneOf("low", "medium", "high", "auto")),
+    *_TURN,
+    type="semantic_vad",
+    fixed={"mode": "semantic_vad"},
+)
 
 
 class _TurnDetection(Kind):
@@ -177,7 +185,9 @@ class _TurnDetection(Kind):
         return self._modes[value.mode].encode(value)
 
 
-NOISE_REDUCTION = Struct(NoiseReduction, Field("type"), Field("strength", kind=NUMBER))
+NOISE_REDUCTION = Struct(
+    NoiseReduction, Field("type", kind=OneOf("near_field", "far_field", "off")), Field("strength", kind=NUMBER)
+)
 TRANSCRIPTION = Struct(
     InputTranscription,
     Field("model"),
@@ -185,9 +195,9 @@ TRANSCRIPTION = Struct(
     Field("languages", kind=ListOf(TEXT)),
     Field("prompt"),
     Field("keywords", kind=ListOf(TEXT)),
-    Field("delay"),
+    Field("delay", kind=OneOf("minimal", "low", "medium", "high", "xhigh")),
 )
-REASONING = Struct(Reasoning, Field("effort"))
+REASONING = Struct(Reasoning, Field("effort", kind=OneOf("none", "minimal", "low", "medium", "high", "xhigh")))
 PROMPT = Struct(PromptReference, Field("id"), Field("version"), Field("variables", kind=OBJECT))
 
 
@@ -258,7 +268,7 @@ TOOL = Tagged(
             Field("connector_id"),
             Field("tunnel_id"),
             Field("authorization", kind=_Secret()),
-            Field("headers", kind=OBJECT),
+            Field("headers", kind=TEXTS),
             Field("server_description", "description"),
             Field("allowed_tools", kind=_ANY),
             Field("allowed_callers", kind=ListOf(TEXT)),

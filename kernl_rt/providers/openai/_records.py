@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from kernl_rt import events as ev
 from kernl_rt.items import NOTHING
-from kernl_rt.providers._fields import COUNT, INTEGER, NUMBER, OBJECT, TEXT, Field, Kind, ListOf, Struct
+from kernl_rt.providers._fields import COUNT, INTEGER, NUMBER, TEXT, TEXTS, Field, Kind, ListOf, OneOf, Struct
 from kernl_rt.providers.openai._config import encode_session, parse_session
 from kernl_rt.providers.openai._items import ITEM
 from kernl_rt.providers.openai._options import MAX_TOKENS
@@ -71,7 +71,7 @@ ERROR = Struct(ev.ResponseError, Field("type"), Field("code"), Field("message"))
 RESPONSE = Struct(
     ev.Response,
     Field("id"),
-    Field("status"),
+    Field("status", kind=OneOf("in_progress", "completed", "cancelled", "failed", "incomplete")),
     Field(
         "status_details",
         kind=Struct(ev.StatusDetails, Field("type"), Field("reason"), Field("error", kind=ERROR)),
@@ -81,7 +81,7 @@ RESPONSE = Struct(
     Field("conversation_id"),
     Field("output_modalities", kind=ListOf(TEXT)),
     Field("max_output_tokens", kind=MAX_TOKENS),
-    Field("metadata", kind=OBJECT),
+    Field("metadata", kind=TEXTS),
 )
 RATE_LIMIT = Struct(
     ev.RateLimit,

@@ -46,7 +46,7 @@ SERVER: tuple[Struct, ...] = (
     Struct(
         ev.RateLimitsUpdated,
         _ID,
-        Field("rate_limits", kind=ListOf(RATE_LIMIT), required=True),
+        Field("rate_limits", kind=ListOf(RATE_LIMIT, most=100), required=True),
         type="rate_limits.updated",
     ),
     # items; the beta protocol's name for "added" is known to the codec
