@@ -20,6 +20,8 @@ __all__ = ["Cut", "Playback"]
 
 #: A time that is a whole sample but for the rounding of floats counts as that sample.
 _ROUNDING_MS = 0.01
+#: Heard sound is forgotten in pieces of so many bytes.
+_FORGET = 64 * 2**10
 
 
 @define
@@ -40,6 +42,18 @@ class _Stretch:
     @property
     def end(self) -> int:
         return self.start + self.size
+
+    def rest(self, size: int) -> bytes:
+        """The last ``size`` bytes of the sound, where it is kept."""
+        kept = self.kept or b""
+        return bytes(kept[len(kept) - size :]) if size < len(kept) else bytes(kept)
+
+    def forget(self, heard: int) -> None:
+        """What was heard is not played again. In large pieces, so that it costs little."""
+        if self.kept is not None:
+            surplus = len(self.kept) - max(self.end - heard, 0)
+            if surplus > _FORGET:
+                del self.kept[:surplus]
 
 
 @frozen
@@ -185,7 +199,7 @@ class Playback:
             self._before[key] = self._before.get(key, 0) + heard
             rest = stretch.size - heard
             if rest > 0 and stretch.kept is not None:
-                sound = stretch.kept[-rest:]
+                sound = bytearray(stretch.rest(rest))
                 self._paused.append(_Stretch(stretch.response_id, *key, 0, rest, stretch.open, sound))
 
     def resume(self, now: float) -> list[bytes]:
@@ -227,7 +241,7 @@ class Playback:
                 heard = max(self._heard - stretch.start, 0)
                 stretch.start = position - heard
                 position = stretch.end
-                rest.append(bytes((stretch.kept or b"")[heard:]))
+                rest.append(stretch.rest(stretch.size - heard))
                 rest += [None] if stretch.complete or not stretch.open else []
         self._stretches, self._sent = others, position
         self._anchor = (now, self._heard)
@@ -257,6 +271,10 @@ class Playback:
 
     def _hear(self, position: int) -> None:
         self._heard = max(self._heard, min(position, self._sent))
+        for stretch in self._stretches:
+            stretch.forget(self._heard)
+            if stretch.end > self._heard:
+                break
         self._begin()
         self._prune()
 

@@ -68,6 +68,7 @@ class Drain:
         self._over = False
         self._group: TaskGroup | None = None
         self._stack = AsyncExitStack()
+        self._bare = bare()
 
     @property
     def draining(self) -> bool:
@@ -126,7 +127,7 @@ class Drain:
     async def __aenter__(self) -> Drain:
         if self._group is not None:
             raise SessionStateError("a Drain is used once")
-        self._stack.enter_context(bare())
+        self._stack.enter_context(self._bare)
         self._group = group = await self._stack.enter_async_context(anyio.create_task_group())
         if self._signals:
             try:
@@ -150,6 +151,7 @@ class Drain:
             await self._stack.__aexit__(type(exc), exc, exc.__traceback__)
             raise
         self._group.cancel_scope.cancel()
+        self._bare.body = error
         return await self._stack.__aexit__(kind, error, traceback)
 
     async def _receive_signals(self, *, task_status: TaskStatus[None]) -> None:

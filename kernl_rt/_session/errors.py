@@ -16,22 +16,48 @@ __all__ = ["bare"]
 
 
 class bare:
-    """A context manager that unwraps an exception group which holds one real error."""
+    """A context manager that unwraps an exception group which holds one real error.
 
-    def __enter__(self) -> None:
-        return None
+    A group that the caller's block itself raised is one error, and comes out as it is: say so in ``body``.
+    """
+
+    def __init__(self) -> None:
+        self.body: BaseException | None = None
+
+    def __enter__(self) -> bare:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not isinstance(error, BaseExceptionGroup):
+        if not isinstance(error, BaseExceptionGroup) or error is self.body:
             return
-        one = _the_one(error)
+        one = self._the_one(error)
         if one is not None:
             _raise(one)
-        flat = _flat(error)
+        flat = error
+        while len(flat.exceptions) == 1 and isinstance(flat.exceptions[0], BaseExceptionGroup):
+            flat = flat.exceptions[0]
         if flat is not error:
             _raise(flat)
+
+    def _the_one(self, group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+        cancelled = anyio.get_cancelled_exc_class()
+        real = [error for error in self._parts(group) if not isinstance(error, cancelled)]
+        urgent = [error for error in real if not isinstance(error, (Exception, BaseExceptionGroup))]
+        if urgent:
+            return urgent[0]
+        return real[0] if len({id(error) for error in real}) == 1 else None
+
+    def _parts(self, error: BaseException) -> Iterator[BaseException]:
+        """The errors in a group; what the body raised is one of them, even if it is a group itself."""
+        if not isinstance(error, BaseExceptionGroup):
+            yield error
+        elif self.body is not None and _same(error, self.body):
+            yield self.body
+        else:
+            for inner in error.exceptions:
+                yield from self._parts(inner)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -42,20 +68,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _the_one(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    cancelled = anyio.get_cancelled_exc_class()
-    real = [leaf for leaf in _leaves(group) if not isinstance(leaf, cancelled)]
-    urgent = [leaf for leaf in real if not isinstance(leaf, Exception)]
-    if urgent:
-        return urgent[0]
-    return real[0] if len({id(leaf) for leaf in real}) == 1 else None
-
-
-def _flat(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException]:
-    """Without the groups around it that hold nothing but it."""
-    while len(group.exceptions) == 1 and isinstance(group.exceptions[0], BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
+def _same(group: BaseExceptionGroup[BaseException], body: BaseException) -> bool:
+    """trio makes a group anew on its way out; what is in it stays."""
+    return (
+        isinstance(body, BaseExceptionGroup)
+        and group.message == body.message
+        and [id(leaf) for leaf in _leaves(group)] == [id(leaf) for leaf in _leaves(body)]
+    )
 
 
 def _raise(error: BaseException) -> None:

@@ -156,6 +156,7 @@ class RealtimeSession(Verbs[T]):
         #: All but the awaited listeners has ended; and they, too.
         self._stopped, self._closed = anyio.Event(), anyio.Event()
         self._stack: AsyncExitStack | None = None
+        self._bare: bare | None = None
         self._started = False
 
     # -- what it is ---------------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class RealtimeSession(Verbs[T]):
     async def __aenter__(self) -> RealtimeSession[T]:
         self._claim()
         self._stack = stack = AsyncExitStack()
-        stack.enter_context(bare())
+        self._bare = stack.enter_context(bare())
         group = await stack.enter_async_context(anyio.create_task_group())
         try:
             await group.start(self._run)
@@ -236,6 +237,8 @@ class RealtimeSession(Verbs[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._stack is not None
+        assert self._bare is not None
+        self._bare.body = error
         if kind is None:
             try:
                 self.close()

@@ -77,6 +77,8 @@ class PicowsLink(Link, picows.WSListener):
         self._writable: anyio.Event | None = None
         self._owed_pong: bytes | None = None
         self._disconnected = anyio.Event()
+        #: A close frame has come, or we have sent one because of what the peer did.
+        self._over = anyio.Event()
         self._parted = anyio.Event()
         self._close_started = False
         self._released = anyio.Event()
@@ -147,6 +149,7 @@ class PicowsLink(Link, picows.WSListener):
         self._inbox.end(ConnectionClosed(code, payload[2:].decode("utf-8", "replace")))
         if not transport.is_close_frame_sent:
             self._send_close(1000 if code == 1005 else code, "")
+        self._over.set()
         self._parted.set()
 
     def _fail(self, transport: picows.WSTransport, code: int, reason: str) -> None:
@@ -160,6 +163,7 @@ class PicowsLink(Link, picows.WSListener):
         sent = None if handshake is None else handshake.sent
         if sent is None or self._inbox.error is not None:
             return
+        self._over.set()
         code = int(sent.code)  # type: ignore[call-overload]
         if code == 1009:
             self._inbox.end(MessageTooLarge(f"the peer sent a message of more than {self._limit} bytes"))
@@ -188,6 +192,7 @@ class PicowsLink(Link, picows.WSListener):
 
     def start(self, task_group: TaskGroup) -> None:
         self.spawn(task_group, self._beat)
+        self.spawn(task_group, self._linger)
 
     async def receive(self) -> Sequence[str | bytes]:
         return await self._inbox.take()
@@ -249,6 +254,14 @@ class PicowsLink(Link, picows.WSListener):
                 # The parser's complaint, which the receiver has heard; asyncio would log it if nobody took it here.
                 QUIET.debug("disconnected by the parser")
         self._released.set()
+
+    async def _linger(self) -> None:
+        """After the closing handshake: time for the peer to hang up, then the socket goes."""
+        await self._over.wait()
+        with anyio.move_on_after(CLOSE_TIMEOUT):
+            await self._disconnected.wait()
+        assert self._transport is not None
+        self._transport.disconnect(False)
 
     async def _beat(self) -> None:
         await self._heartbeat.run(self._ping, lambda: self._inbox.full)

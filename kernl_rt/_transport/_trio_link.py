@@ -128,6 +128,16 @@ class TrioLink(Link):
             await self._farewell()
         finally:
             self._pumped.set()
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """After the closing handshake: time for the peer to hang up, then the socket goes."""
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            if self._reader is None:
+                await trio.sleep_forever()
+            else:
+                await self._reader.ended.wait()
+        await self.release()
 
     def _on_closed(self, closed: TheirConnectionClosed) -> None:
         if closed.reason is None:

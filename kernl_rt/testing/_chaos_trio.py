@@ -63,6 +63,8 @@ class _Watch(trio.abc.Instrument):
         self._probe = probe
         self._time = clock.current_time
         self._armed = False
+        #: The program's first task, once it runs.
+        self.root: trio.lowlevel.Task | None = None
         self._idle_since: float | None = None
         self._stepped = False
         clock.current_time = self._current_time  # type: ignore[method-assign]
@@ -88,25 +90,31 @@ class _Watch(trio.abc.Instrument):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._stepped = True
-        if _of_the_program(task):
+        if self._is_of_the_program(task):
             self._probe.step("resumed", task.name, self._time())
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if _of_the_program(task):
+        if self._is_of_the_program(task):
             self._probe.step("parked", task.name, self._time())
 
-
-def _of_the_program(task: trio.lowlevel.Task) -> bool:
-    """Neither the loop's first task nor one of its servants."""
-    return task.parent_nursery is not None and task.name != "trio._core._entry_queue.EntryQueue.task"
+    def _is_of_the_program(self, task: trio.lowlevel.Task) -> bool:
+        """Neither the loop's first task nor one of its servants, which are that one's children."""
+        parent = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return task is self.root or (parent is not None and parent.parent_nursery is not None)
 
 
 def run(main: Callable[[], Awaitable[T]], probe: Probe, seed: int | None) -> T:
     """Run ``main`` in virtual time."""
     clock = trio.testing.MockClock(autojump_threshold=0)
+    watch = _Watch(probe, clock)
+
+    async def root() -> T:
+        watch.root = trio.lowlevel.current_task()
+        return await main()
+
     with _schedule(seed):
         try:
-            return trio.run(main, clock=clock, instruments=[_Watch(probe, clock)])
+            return trio.run(root, clock=clock, instruments=[watch])
         except trio.TrioInternalError as exc:
             cause = exc.__cause__
             if cause is None:

@@ -227,7 +227,7 @@ class _Tally:
                 self._scenario, backend=self._backend, k=k, flavour=flavour, seed=seed, step_limit=self._step_limit
             )
         except BaseException as exc:
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)) or type(exc).__module__ == "_pytest.outcomes":
+            if isinstance(exc, _stops()):
                 raise
             name = getattr(self._scenario, "__qualname__", repr(self._scenario))
             self._violations.append(Violation(name, self._backend, flavour, k, seed, exc))
@@ -259,6 +259,12 @@ def _drawn(seed: int | None) -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
+
+
+def _stops() -> tuple[type[BaseException], ...]:
+    """What is no finding, but ends the whole sweep: Ctrl-C, and how pytest fails, skips and times out a test."""
+    pytest = sys.modules.get("pytest")
+    return (KeyboardInterrupt, SystemExit, *([] if pytest is None else [pytest.skip.Exception, pytest.fail.Exception]))
 
 
 def _forget(failure: Livelock | Deadlock) -> None:

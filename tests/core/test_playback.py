@@ -92,3 +92,16 @@ def test_an_item_whose_sound_comes_in_two_stretches_counts_as_one() -> None:
     playback.mark(250)
     [cut] = playback.clear(250, 0.0)
     assert (cut.item_id, cut.heard_ms, cut.received_ms) == ("a", 150, 200)
+
+
+def test_heard_sound_is_not_kept() -> None:
+    line = Playback(PCM16_24K, marks=True)
+    second = bytes(range(256)) * 187 + bytes(128)
+    for number in range(600):
+        line.sent("r", "i", 0, len(second), float(number), second)
+        line.mark(number * 1000.0)
+    [stretch] = line._stretches
+    assert stretch.kept is not None
+    assert len(stretch.kept) <= len(second) + 2 * 64 * 1024
+    line.clear(599_500.0, 600.0, keep=True)
+    assert b"".join(line.resume(600.0)) == second[len(second) // 2 :]

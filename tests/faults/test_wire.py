@@ -390,8 +390,9 @@ async def test_fault_12_a_slow_uplink_drops_the_oldest_sound_and_delays_no_comma
     numbers = [number for _, number in arrived]
     assert numbers == sorted(set(numbers)), "sound out of order, or twice"
     assert dropped > 10_000, "an uplink of 8 kB/s cannot carry 64"
-    late = max(when - start - 0.02 * (number + 1) for when, number in arrived)
-    assert late <= 2, f"old sound was kept: {late:.2f} s"
+    # Half a second waits with us, half a second in the system. After the last word nothing displaces what waits.
+    late = max(when - start - 0.02 * (number + 1) for when, number in arrived if when <= start + seconds)
+    assert late <= 1.5, f"old sound was kept: {late:.2f} s"
 
 
 @pytest.mark.parametrize("flavour", [name for name in FLAVOURS if name not in MEMORY], indirect=True)

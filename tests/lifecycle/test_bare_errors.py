@@ -119,6 +119,28 @@ async def test_promise_24_ctrl_c_in_a_listener_wins_over_the_body() -> None:
             raise Mine("body")
 
 
+@pytest.mark.parametrize("size", [1, 2])
+async def test_promise_24_a_group_of_the_bodys_own_stays(size: int) -> None:
+    """It is the caller's: ``except*`` or not is his choice."""
+    own = ExceptionGroup("mine", [Mine(str(number)) for number in range(size)])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with make_session():
+            raise own
+    assert caught.value is own
+    assert [str(error) for error in own.exceptions] == [str(number) for number in range(size)]
+
+
+async def test_promise_24_a_group_of_the_bodys_own_and_another_error() -> None:
+    """Two: the body's group, and the link's error."""
+    own = ExceptionGroup("mine", [Mine("one")])
+    agent: RealtimeAgent[Any] = RealtimeAgent(id="a", name="A", instructions="-", model=BreakingModel())
+    with pytest.raises(ExceptionGroup) as caught:
+        async with RealtimeSession(agent, **WITHOUT_RECONNECT):
+            raise own
+    assert caught.value.subgroup(ZeroDivisionError) is not None
+    assert [each.exceptions for each in caught.value.exceptions if isinstance(each, ExceptionGroup)] == [own.exceptions]
+
+
 async def test_promise_24_ctrl_c_wins() -> None:
     with pytest.raises(Urgent, match="now"):
         with bare():

@@ -17,13 +17,14 @@ from tests.scenarios.calls import audio, calling, created, done, quiet, tool_cal
 
 PACKAGE = Path(__file__).resolve().parents[2] / "kernl_rt"
 
-#: Calls that read the wall clock, by module.
+#: Names that read the wall clock or draw lots, by module.
 WALL = {
     "time": {"time", "time_ns", "localtime", "gmtime", "ctime", "strftime", "asctime"},
     "datetime": {"now", "utcnow", "today"},
+    "uuid": {"uuid1", "uuid4", "uuid6", "uuid7"},
 }
 #: Modules that are chance itself.
-CHANCE = {"random", "secrets", "uuid"}
+CHANCE = {"random", "secrets"}
 
 #: Where it is right, and why. A line that is not needed any more is refused, too.
 ALLOWED = {
@@ -82,7 +83,8 @@ def test_promise_29_no_wall_clock_and_no_chance_but_where_it_is_right() -> None:
         "import datetime\ndatetime.date.today()",
         "import random",
         "from random import Random",
-        "import uuid as u",
+        "import uuid as u\nu.uuid4()",
+        "from uuid import uuid4\nuuid4()",
         "from secrets import token_hex",
     ],
 )
@@ -97,6 +99,7 @@ def test_a_planted_clock_is_found(planted: str) -> None:
         "import time\ntime.monotonic()",
         "from datetime import time, datetime\ntime(5)\ndatetime.fromtimestamp(5)",
         "import anyio\nanyio.current_time()",
+        "from uuid import UUID\nUUID('5')",
         "def time() -> None: ...\ntime()",
     ],
 )

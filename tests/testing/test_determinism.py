@@ -95,7 +95,7 @@ def test_also_in_other_processes(backend: Backend) -> None:
     assert [process.returncode for process in processes] == [0] * 4
     assert len({json.dumps(json.loads(output)) for output in outputs}) == 1, (
         f"{backend}: the order depends on the process. trio: _ALLOW_DETERMINISTIC_SCHEDULING does not sort the batch "
-        "any more. asyncio: anyio iterates over objects other than Task and CancelScope, which are hashed by their address"
+        "any more. asyncio: anyio iterates over more than Task and CancelScope, in the order of addresses"
     )
 
 

@@ -14,6 +14,7 @@ from websockets.server import ServerProtocol
 from websockets.utils import apply_mask
 
 from kernl_rt._transport._sansio import QUIET
+from kernl_rt._transport._scope import bare_task_group
 from kernl_rt.abc import RealtimeTransport
 
 #: Implementation and backend of everything that dials a socket.
@@ -122,7 +123,7 @@ async def raw_server(script: Script, *, tls: Any = None) -> AsyncIterator[int]:
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return  # The client left.
 
-    async with multi, anyio.create_task_group() as task_group:
+    async with multi, bare_task_group() as task_group:
         task_group.start_soon(multi.serve, one)
         try:
             yield port

@@ -1,0 +1,695 @@
+"""What every model must do, as one function to run over your own.
+
+::
+
+    @pytest.mark.anyio
+    async def test_my_model_conforms():
+        await check_model(lambda: MyModel(...), transport=...)
+
+The far end is whatever you have: a simulator, a fake of your own, the service itself. Each part takes a fresh model from
+the factory. A part that finds a fault raises ``AssertionError`` and says which promise of
+:class:`~kernl_rt.abc.RealtimeModel` or :class:`~kernl_rt.abc.RealtimeConnection` was broken. Run it in virtual time
+where the far end allows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
+from attrs import define, evolve, field, frozen
+
+from kernl_rt import events as ev
+from kernl_rt.abc import MessageStream, RealtimeConnection, RealtimeModel, RealtimeTransport
+from kernl_rt.config import (
+    AudioFormat,
+    Capabilities,
+    ConnectOptions,
+    Credential,
+    Secret,
+    SessionConfig,
+    ToolDefinition,
+    TurnDetection,
+)
+from kernl_rt.exceptions import ConnectionClosed, ConnectRefusedError, MisconfiguredError, RealtimeError
+from kernl_rt.items import ContentPart, Message
+from kernl_rt.testing._check_channel import _Bound, _cancelled_at, _leaves, _require
+
+__all__ = ["Prompts", "check_model"]
+
+E = TypeVar("E")
+#: Plays the provider until it is cancelled.
+Provider = Callable[[RealtimeModel], Coroutine[Any, Any, None]]
+
+#: Leaving takes at most so long, in seconds: a polite goodbye is given two.
+_LEAVING = 3.0
+_OUTPUT = "Sunny, 21 degrees."
+_WEATHER = ToolDefinition(
+    "weather",
+    "The current weather in a city.",
+    {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+
+
+@frozen
+class Prompts:
+    """What to write to the model so that it does what a check is about.
+
+    ``short``: a reply. ``long``: a reply that lasts long enough to be cancelled in its midst. ``tool``: a call of the
+    function ``definition``. ``speech``: a turn of the human, in the input format.
+    """
+
+    short: str = "hello"
+    long: str = "tell me a story"
+    tool: str = "what is the weather in Paris"
+    definition: ToolDefinition = _WEATHER
+    speech: bytes = field(default=b"\0\1\0\2" * 12_000, repr=False)
+
+
+async def check_model(
+    factory: Callable[[], RealtimeModel],
+    *,
+    transport: RealtimeTransport | None = None,
+    provider: Provider | None = None,
+    config: SessionConfig | None = None,
+    prompts: Prompts | None = None,
+    options: ConnectOptions | None = None,
+    credential: Credential | None = None,
+    unknown_frame: str | bytes = '{"type": "kernl_rt.unknown", "event_id": "event_unknown"}',
+    broken_frame: str | bytes = '{"type": "resp',
+    strict: bool = True,
+    timeout: float = 30.0,
+) -> None:
+    """Check that the models ``factory`` makes keep the promises of :class:`~kernl_rt.abc.RealtimeModel`.
+
+    What a model says it cannot do (:class:`~kernl_rt.config.Capabilities`) is not asked of it, but must be harmless.
+
+    Args:
+        factory: makes a model; each may connect several times.
+        transport: what the model dials with. Through it the suite breaks the link and forges frames; without one those
+            parts are left out.
+        provider: plays the provider for the model, in a task beside each part; ``None`` where it answers by itself.
+        config: laid under the configuration of every part.
+        prompts: what to say to the far end; the defaults suit kernl_rt's simulator.
+        options, credential: passed to ``connect``.
+        unknown_frame, broken_frame: a frame of an unknown type, and one that cannot be understood.
+        strict: ``check`` is expected to refuse what the capabilities exclude.
+        timeout: seconds for each wait that must end.
+
+    Raises:
+        AssertionError: a promise was broken; the message says which.
+    """
+    checks = _Checks(factory, transport, provider, config or SessionConfig(), prompts or Prompts(), timeout)
+    checks.options, checks.credential = options or ConnectOptions(), credential
+    checks.unknown_frame, checks.broken_frame, checks.strict = unknown_frame, broken_frame, strict
+    checks.description()
+    for part in checks.parts():
+        left = _tasks()
+        try:
+            with _Bound(part.__name__.replace("_", " "), 20 * timeout):
+                await part()
+        except AssertionError as error:
+            raise AssertionError(f"{part.__name__.replace('_', ' ')}: {error}") from error
+        except BaseExceptionGroup as group:
+            fault = next((leaf for leaf in _leaves(group) if isinstance(leaf, Exception)), None)
+            if fault is None:
+                raise
+            raise AssertionError(f"{part.__name__.replace('_', ' ')}: {fault!r}") from fault
+        await checkpoint()
+        _require(_tasks() <= left, f"{part.__name__.replace('_', ' ')}: a task is still running")
+
+
+def _tasks() -> int:
+    """How many tasks run in this event loop."""
+    from kernl_rt._transport._backend import running_backend
+
+    if running_backend() == "trio":
+        import trio
+
+        return trio.lowlevel.current_statistics().tasks_living
+    import asyncio
+
+    return len(asyncio.all_tasks())
+
+
+@define
+class _Meddler(MessageStream):
+    """A link between the model and its transport that can be forged and cut."""
+
+    inner: MessageStream
+    forged: deque[str | bytes] = field(factory=deque)
+    cut: ConnectionClosed | None = None
+    _changed: anyio.Event = field(factory=anyio.Event)
+
+    def forge(self, frame: str | bytes) -> None:
+        self.forged.append(frame)
+        self._changed.set()
+
+    def close(self, code: int) -> None:
+        self.cut = ConnectionClosed(code, "cut by the check")
+        self._changed.set()
+
+    async def receive(self) -> Sequence[str | bytes]:
+        while True:
+            if self.forged:
+                frames = list(self.forged)
+                self.forged.clear()
+                return frames
+            if self.cut is not None:
+                raise ConnectionClosed(self.cut.code, self.cut.reason)
+            self._changed = anyio.Event()
+            got: list[str | bytes] = []
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._either, group.cancel_scope)
+                got += await self.inner.receive()
+                group.cancel_scope.cancel()
+            if got:
+                return got
+
+    async def _either(self, scope: anyio.CancelScope) -> None:
+        await self._changed.wait()
+        scope.cancel()
+
+    async def send(self, message: str | bytes) -> None:
+        if self.cut is not None:
+            raise ConnectionClosed(self.cut.code, self.cut.reason)
+        await self.inner.send(message)
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        await self.inner.aclose(code, reason)
+
+
+@define
+class _Meddling(RealtimeTransport):
+    """Dials with another transport, and remembers its links."""
+
+    inner: RealtimeTransport
+    links: list[_Meddler] = field(factory=list)
+    open: int = 0
+    refusal: Exception | None = None
+
+    def connect(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str | Secret] = {},
+        subprotocols: Sequence[str] = (),
+        max_message_size: int = 4 * 2**20,
+    ) -> AbstractAsyncContextManager[MessageStream]:
+        return self._connect(url, headers, subprotocols, max_message_size)
+
+    @asynccontextmanager
+    async def _connect(self, url: str, headers: Any, subprotocols: Any, limit: int) -> AsyncIterator[MessageStream]:
+        if self.refusal is not None:
+            raise self.refusal
+        dialled = self.inner.connect(url, headers=headers, subprotocols=subprotocols, max_message_size=limit)
+        async with dialled as stream:
+            self.links.append(link := _Meddler(stream))
+            self.open += 1
+            try:
+                yield link
+            finally:
+                self.open -= 1
+
+
+@define
+class _Talk:
+    """One connection, and all that was heard over it."""
+
+    connection: RealtimeConnection
+    able: Capabilities
+    timeout: float
+    receive: Callable[[], Coroutine[Any, Any, Sequence[Any]]]
+    log: list[Any] = field(factory=list)
+    _waiting: deque[Any] = field(factory=deque)
+
+    async def say(self, *events: ev.ClientEvent) -> None:
+        for event in events:
+            with _Bound(f"send({type(event).__name__})", self.timeout):
+                await self.connection.send(event)
+
+    async def hear(self) -> Any:
+        """The next event."""
+        while not self._waiting:
+            batch = await self.receive()
+            _require(len(batch) > 0, "receive() gives at least one event")
+            self._waiting.extend(batch)
+        event = self._waiting.popleft()
+        _require(isinstance(event, ev.WireEvent), f"receive() gave {event!r}, which is no event of a model")
+        self.log.append(event)
+        return event
+
+    async def until(self, kind: type[E], found: Callable[[E], bool] = lambda event: True, *, errors: bool = False) -> E:
+        """The next event of a kind. What the provider refuses meanwhile is a failure, unless errors are expected."""
+        with _Bound(f"waiting for {kind.__name__}", self.timeout):
+            while True:
+                event = await self.hear()
+                if isinstance(event, kind) and found(event):
+                    return event
+                if isinstance(event, ev.SessionError) and not errors:
+                    raise AssertionError(f"the far end refused: {event.message}")
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    async def configure(self, config: SessionConfig) -> None:
+        await self.say(ev.SessionUpdate(config, event_id="event_check_config"))
+        if self.able.confirms_configuration:
+            await self.until(ev.SessionUpdated)
+        else:
+            await self.until(ev.SessionCreated)
+
+    async def write(self, text: str, item_id: str) -> None:
+        """A message of the human's, which is acknowledged by its id."""
+        message = Message("user", [ContentPart("input_text", text=text)], id=item_id)
+        await self.say(ev.ItemCreate(message, event_id=f"event_{item_id}"))
+        await self.until(ev.ItemCreated, lambda event: event.item.id == item_id)
+
+    async def ask(self, text: str, item_id: str) -> ev.ResponseDone:
+        await self.write(text, item_id)
+        await self.say(ev.ResponseCreate())
+        return await self.reply()
+
+    async def reply(self) -> ev.ResponseDone:
+        """A whole reply, which holds together."""
+        created = await self.until(ev.ResponseCreated)
+        start = len(self.log)
+        name = created.response.id
+        done = await self.until(ev.ResponseDone, lambda event: event.response.id == name)
+        _holds_together(name, self.log[start:])
+        return done
+
+    async def silence(self, name: str | None) -> None:
+        """After its end nothing more of a reply is said."""
+        start = len(self.log)
+        with anyio.move_on_after(0.5):
+            while True:
+                await self.hear()
+        late = [event.kind for event in self.log[start:] if name and getattr(event, "response_id", None) == name]
+        _require(not late, f"after the end of its reply came {late}")
+
+
+def _holds_together(name: str | None, log: list[Any]) -> None:
+    """Deltas name their reply and add up to the final words; nothing begins twice."""
+    again = [event for event in log if isinstance(event, ev.ResponseCreated) and event.response.id == name]
+    _require(not again, "a reply is created once")
+    for delta, final in ((ev.TextDelta, ev.TextDone), (ev.OutputTranscriptDelta, ev.OutputTranscript)):
+        pieces: dict[Any, str] = {}
+        for event in log:
+            if isinstance(event, delta):
+                _require(event.response_id in (None, name), f"{event.kind} names another reply than the one that runs")
+                part = event.item_id, event.content_index or 0
+                pieces[part] = pieces.get(part, "") + event.text
+            elif isinstance(event, final):
+                said = pieces.pop((event.item_id, event.content_index or 0), event.text)
+                _require(said == event.text, f"the pieces say {said[:60]!r}, the whole {event.text[:60]!r}")
+        _require(not pieces, f"{final.kind} comes after its pieces, before the reply is over")
+
+
+@define
+class _Checks:
+    factory: Callable[[], RealtimeModel]
+    transport: RealtimeTransport | None
+    provider: Provider | None
+    config: SessionConfig
+    prompts: Prompts
+    timeout: float
+    options: ConnectOptions = field(factory=ConnectOptions)
+    credential: Credential | None = None
+    unknown_frame: str | bytes = ""
+    broken_frame: str | bytes = ""
+    strict: bool = True
+    able: Capabilities = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.able = self.factory().capabilities
+
+    def parts(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        able = self.able
+        parts = [self.opening, self.two_at_once, self.a_written_turn, self.a_spoken_reply, self.a_tool_call]
+        parts += [self.a_committed_turn] if able.manual_turns else []
+        parts += [self.cancelling, self.truncating, self.deleting, self.updating]
+        parts += [self.a_mistake_is_an_event, self.a_cancelled_receive]
+        parts += [self.leaving, self.leaving_in_the_midst_of_a_reply]
+        if self.transport is not None:
+            parts += [self.strange_frames, self.the_far_end_leaves, self.the_link_breaks, self.a_refused_connection]
+        return parts
+
+    @asynccontextmanager
+    async def connected(self, model: RealtimeModel | None = None, *, cut: bool = False) -> AsyncIterator[_Talk]:
+        """A connection that is not configured yet, with its provider beside it."""
+        model = model or self.factory()
+        async with anyio.create_task_group() as tasks:
+            if self.provider is not None:
+                tasks.start_soon(self.provider, model)
+            async with self._dial(model) as connection:
+                _require(isinstance(connection, RealtimeConnection), "connect() gives a RealtimeConnection")
+                receive = _Cut(connection).receive if cut else connection.receive
+                yield _Talk(connection, self.able, self.timeout, receive)
+            tasks.cancel_scope.cancel()
+
+    def _dial(
+        self, model: RealtimeModel, transport: RealtimeTransport | None = None
+    ) -> AbstractAsyncContextManager[RealtimeConnection]:
+        transport = transport or self.transport
+        return model.connect(self.config, self.options, credential=self.credential, transport=transport)
+
+    # -- before anything is opened ------------------------------------------------------------------------------------
+
+    def description(self) -> None:
+        """Names and flags, and what ``check`` refuses."""
+        model, able = self.factory(), self.able
+        for name in (model.provider, model.name):
+            _require(isinstance(name, str) and name != "", "a model says its provider and its name")
+        _require(isinstance(able, Capabilities), "'capabilities' is a Capabilities")
+        _require(bool(able.input_formats) and bool(able.output_formats), "a model knows at least one format each way")
+        _require(able.max_duration is None or able.max_duration > 0, "'max_duration' is in seconds, or None")
+        model.check(self.config)
+        if not self.strict:
+            return
+        refused: list[tuple[bool, str, SessionConfig]] = [
+            (True, "input_formats", SessionConfig(input_format=AudioFormat("pcm16", 12_345))),
+            (True, "output_formats", SessionConfig(output_format=AudioFormat("pcm16", 12_345))),
+            (not able.text_output, "text_output", SessionConfig(output_modality="text")),
+            (not able.manual_turns, "manual_turns", SessionConfig(turn_detection=TurnDetection.off())),
+        ]
+        for excluded, flag, config in refused:
+            if excluded:
+                _refuses(model, self.config.merged(config), flag)
+
+    # -- talking ------------------------------------------------------------------------------------------------------
+
+    async def opening(self) -> None:
+        async with self.connected() as talk:
+            await talk.configure(self.config)
+            named = [
+                event.session.id for event in talk.log if isinstance(event, (ev.SessionCreated, ev.SessionUpdated))
+            ]
+            _require(all(name is None or isinstance(name, str) for name in named), "a session's id is text")
+
+    async def two_at_once(self) -> None:
+        """A model is a factory: its connections know nothing of each other."""
+        model = self.factory()
+        async with self.connected(model) as one, self.connected(model) as other:
+            await one.configure(self.text)
+            await other.configure(self.text)
+            await one.write(self.prompts.short, "item_check_one")
+            await other.ask(self.prompts.short, "item_check_other")
+            await one.say(ev.ResponseCreate())
+            await one.reply()
+            made = [event.item.id for event in other.log if isinstance(event, ev.ItemCreated)]
+            _require("item_check_one" not in made, "one connection heard what was said over the other")
+
+    @property
+    def text(self) -> SessionConfig:
+        if not self.able.text_output:
+            return self.config
+        return self.config.merged(SessionConfig(output_modality="text"))
+
+    async def a_written_turn(self) -> None:
+        async with self.connected() as talk:
+            await talk.configure(self.text)
+            for number in range(2):
+                done = await talk.ask(self.prompts.short, f"item_check_{number}")
+                _require(done.response.status in ("completed", None), f"the reply ended as {done.response.status}")
+                await talk.silence(done.response.id)
+            if self.able.text_output:
+                _require(any(isinstance(event, ev.TextDone) for event in talk.log), "a written reply is a TextDone")
+                sounds = [event for event in talk.log if isinstance(event, ev.AudioDelta)]
+                _require(not sounds, "a reply that was to be written was spoken")
+
+    async def a_spoken_reply(self) -> None:
+        async with self.connected() as talk:
+            await talk.configure(self.spoken)
+            done = await talk.ask(self.prompts.short, "item_check")
+            self._is_sound(talk)
+            await talk.silence(done.response.id)
+
+    @property
+    def spoken(self) -> SessionConfig:
+        return self.config.merged(SessionConfig(output_modality="audio"))
+
+    def _is_sound(self, talk: _Talk) -> None:
+        sounds = [event for event in talk.log if isinstance(event, ev.AudioDelta)]
+        _require(bool(sounds), "a spoken reply has sound")
+        _require(all(isinstance(event.audio, bytes) for event in sounds), "sound is decoded: bytes")
+        format = self.config.output_format or self.able.output_formats[0]
+        size = sum(len(event.audio) for event in sounds)
+        _require(size % format.sample_width == 0, f"{size} bytes of sound are no whole samples of {format}")
+
+    async def a_committed_turn(self) -> None:
+        """Push-to-talk: sound, a commit, a reply."""
+        async with self.connected() as talk:
+            await talk.configure(self.spoken.merged(SessionConfig(turn_detection=TurnDetection.off())))
+            speech = self.prompts.speech
+            step = max(len(speech) // 10 // 2 * 2, 2)
+            await talk.say(*(ev.AudioInputAppend(speech[at : at + step]) for at in range(0, len(speech), step)))
+            await talk.say(ev.AudioInputCommit())
+            await talk.until(ev.AudioInputCommitted)
+            if not self.able.answers_on_commit:
+                await talk.say(ev.ResponseCreate())
+            await talk.reply()
+
+    async def a_tool_call(self) -> None:
+        definition = self.prompts.definition
+        async with self.connected() as talk:
+            await talk.configure(self.text.merged(SessionConfig(tools=[definition])))
+            await talk.ask(self.prompts.tool, "item_check")
+            calls = [event for event in talk.log if isinstance(event, ev.ToolCalled)]
+            _require(len(calls) == 1, f"one call was due, {len(calls)} came")
+            call = calls[0]
+            _require(bool(call.call_id), "a call has an id")
+            _require(call.name == definition.name, f"the call is named {call.name!r}, not {definition.name!r}")
+            _require(
+                _is_object(call.arguments), f"arguments are the text of a JSON object, not {call.arguments[:60]!r}"
+            )
+            _require(talk.log.index(call) < len(talk.log) - 1, "a call comes before the end of its reply")
+            await talk.say(ev.ToolResult(call.call_id, _OUTPUT, "item_check_output", call.name))
+            await talk.until(ev.ItemCreated, lambda event: getattr(event.item, "call_id", None) == call.call_id)
+            if not self.able.continues_after_tools:
+                await talk.say(ev.ResponseCreate())
+            await talk.reply()
+
+    async def _speaking(self, talk: _Talk) -> str | None:
+        """A long reply that has begun to speak."""
+        await talk.configure(self.spoken)
+        await talk.write(self.prompts.long, "item_check")
+        await talk.say(ev.ResponseCreate())
+        created = await talk.until(ev.ResponseCreated)
+        await talk.until(ev.AudioDelta)
+        return created.response.id
+
+    async def cancelling(self) -> None:
+        async with self.connected() as talk:
+            name = await self._speaking(talk)
+            await talk.say(ev.ResponseCancel(name))
+            done = await talk.until(ev.ResponseDone, errors=not self.able.can_cancel)
+            if self.able.can_cancel:
+                _require(done.response.status == "cancelled", f"a cancelled reply ended as {done.response.status}")
+            await talk.silence(name)
+            await talk.ask(self.prompts.short, "item_check_after")
+
+    async def truncating(self) -> None:
+        async with self.connected() as talk:
+            await talk.configure(self.spoken)
+            await talk.ask(self.prompts.short, "item_check")
+            sound = next(event for event in talk.log if isinstance(event, ev.AudioDelta))
+            await talk.say(ev.ItemTruncate(sound.item_id, 10, sound.content_index or 0))
+            if self.able.can_truncate:
+                cut = await talk.until(ev.ItemTruncated)
+                _require((cut.item_id, cut.audio_end_ms) == (sound.item_id, 10), f"another cut was confirmed: {cut!r}")
+            await self._lives(talk)
+
+    async def deleting(self) -> None:
+        async with self.connected() as talk:
+            await talk.configure(self.text)
+            await talk.write("never mind", "item_check_gone")
+            await talk.say(ev.ItemDelete("item_check_gone"))
+            if self.able.can_delete:
+                await talk.until(ev.ItemDeleted, lambda event: event.item_id == "item_check_gone")
+            await self._lives(talk)
+
+    async def updating(self) -> None:
+        async with self.connected() as talk:
+            await talk.configure(self.text)
+            await talk.say(ev.SessionUpdate(SessionConfig(instructions="Be brief.")))
+            if self.able.can_update and self.able.confirms_configuration:
+                updated = await talk.until(ev.SessionUpdated)
+                told = updated.session.config.instructions
+                _require(told in (None, "Be brief."), f"the configuration that was accepted says {told!r}")
+            await self._lives(talk)
+
+    async def _lives(self, talk: _Talk) -> None:
+        """The connection still answers, whatever was refused."""
+        await talk.write("still there?", "item_check_lives")
+
+    async def a_mistake_is_an_event(self) -> None:
+        """What the provider refuses is told, and ends nothing."""
+        async with self.connected() as talk:
+            await talk.configure(self.text)
+            await talk.say(ev.RawClientEvent({"type": "kernl_rt.mistake", "event_id": "event_check_mistake"}))
+            message = Message("user", [ContentPart("input_text", text="still there?")], id="item_check_lives")
+            await talk.say(ev.ItemCreate(message))
+            await talk.until(ev.ItemCreated, lambda event: event.item.id == "item_check_lives", errors=True)
+            for error in (event for event in talk.log if isinstance(event, ev.SessionError)):
+                _require(error.source == "provider", f"the provider's refusal is told as one of {error.source}")
+                _require(error.message != "", "an error says what is wrong")
+
+    async def a_cancelled_receive(self) -> None:
+        """Whenever ``receive`` is cancelled, nothing is lost or doubled: the pieces still add up."""
+        async with self.connected(cut=True) as talk:
+            await talk.configure(self.spoken)
+            for number in range(3):
+                done = await talk.ask(self.prompts.short, f"item_check_{number}")
+                await talk.silence(done.response.id)
+            finals = sum(isinstance(event, (ev.OutputTranscript, ev.TextDone)) for event in talk.log)
+            _require(finals >= 3, "a cancelled receive() lost the final words of a reply")
+
+    # -- strange and broken -------------------------------------------------------------------------------------------
+
+    async def strange_frames(self) -> None:
+        """Unknown and broken frames are events; the next frame is handled as ever."""
+        async with self._meddled() as (talk, link):
+            await talk.configure(self.text)
+            for frame, wanted in ((self.unknown_frame, ev.RawServerEvent), (self.broken_frame, ev.SessionError)):
+                link.forge(frame)
+                event = await talk.until(wanted, errors=True)  # type: ignore[type-var]
+                if isinstance(event, ev.SessionError):
+                    _require(event.source == "protocol", f"a broken frame is told as an error of {event.source}")
+                await self._lives(talk)
+
+    async def the_far_end_leaves(self) -> None:
+        await self._ended(1000)
+        await self._ended(1001)
+
+    async def the_link_breaks(self) -> None:
+        await self._ended(1006)
+
+    async def _ended(self, code: int) -> None:
+        """What came before is told first; then ``ConnectionClosed``, each time, also to who sends."""
+        async with self._meddled() as (talk, link):
+            await talk.configure(self.text)
+            link.forge(self.unknown_frame)
+            link.close(code)
+            await talk.until(ev.RawServerEvent)
+            for call in (talk.hear, talk.hear, lambda: talk.say(ev.ResponseCreate())):
+                try:
+                    with _Bound(f"the end of a link that was closed with {code}", self.timeout):
+                        await call()
+                except ConnectionClosed as closed:
+                    _require(closed.code == code, f"the link was closed with {code}, and {closed.code} was told")
+                    continue
+                except RealtimeError as error:
+                    raise AssertionError(f"the end of the link is a ConnectionClosed, not {error!r}") from error
+                raise AssertionError("after the end of the link receive() and send() raise ConnectionClosed")
+
+    async def a_refused_connection(self) -> None:
+        """What the transport says comes out as it is, and nothing stays open."""
+        assert self.transport is not None
+        refusal = ConnectRefusedError("nobody listens")
+        try:
+            async with self._dial(self.factory(), _Meddling(self.transport, refusal=refusal)):
+                pass
+        except ConnectRefusedError as error:
+            _require(error is refusal, "the transport's error comes out as it is")
+            return
+        raise AssertionError("connect() hid that nobody listens")
+
+    @asynccontextmanager
+    async def _meddled(self) -> AsyncIterator[tuple[_Talk, _Meddler]]:
+        assert self.transport is not None
+        meddling = _Meddling(self.transport)
+        checks = evolve(self, transport=meddling)
+        async with checks.connected() as talk:
+            _require(len(meddling.links) == 1, "connect() dials with the transport that it is given, once")
+            yield talk, meddling.links[0]
+        _require(meddling.open == 0, "leaving closes the link")
+
+    # -- leaving ------------------------------------------------------------------------------------------------------
+
+    async def leaving(self) -> None:
+        """By an exception or a cancellation, which come out as they went in; soon, and with the link closed."""
+        await self._left(lambda talk: talk.configure(self.text))
+
+    async def leaving_in_the_midst_of_a_reply(self) -> None:
+        await self._left(self._speaking)
+
+    async def _left(self, first: Callable[[_Talk], Coroutine[Any, Any, Any]]) -> None:
+        meddling = _Meddling(self.transport) if self.transport is not None else None
+        for way in (self._by_an_exception, self._by_a_cancellation):
+            model = self.factory()
+            async with anyio.create_task_group() as tasks:
+                if self.provider is not None:
+                    tasks.start_soon(self.provider, model)
+                await way(self._dial(model, meddling), first)
+                tasks.cancel_scope.cancel()
+            _require(meddling is None or meddling.open == 0, "leaving closes the link")
+
+    async def _by_an_exception(self, dialled: Any, first: Callable[[_Talk], Coroutine[Any, Any, Any]]) -> None:
+        mistake = LookupError("of the body")
+        start = anyio.current_time()
+        try:
+            async with dialled as connection:
+                await first(_Talk(connection, self.able, self.timeout, connection.receive))
+                start = anyio.current_time()
+                raise mistake
+        except LookupError as error:
+            _require(error is mistake, "an exception of the body comes out as it is")
+        except BaseExceptionGroup as group:
+            raise AssertionError("an exception of the body comes out as it is, not in a group") from group
+        else:
+            raise AssertionError("an exception of the body was swallowed")
+        _require(anyio.current_time() - start <= _LEAVING, f"leaving took more than {_LEAVING:g} seconds")
+
+    async def _by_a_cancellation(self, dialled: Any, first: Callable[[_Talk], Coroutine[Any, Any, Any]]) -> None:
+        start = anyio.current_time()
+        with anyio.CancelScope() as scope:
+            async with dialled as connection:
+                await first(_Talk(connection, self.able, self.timeout, connection.receive))
+                start = anyio.current_time()
+                scope.cancel()
+                while True:  # until the cancellation comes through, whatever is still said
+                    await connection.receive()
+                    await checkpoint()
+        _require(scope.cancelled_caught, "a cancellation was swallowed")
+        _require(anyio.current_time() - start <= _LEAVING, f"leaving took more than {_LEAVING:g} seconds")
+
+
+class _Cut:
+    """Cancels ``receive`` by the clock, then at its first wait, its second, and so on, until it gets through."""
+
+    def __init__(self, connection: RealtimeConnection) -> None:
+        self._connection = connection
+        self._pauses = (0.0, 0.001, 0.01, 0.03)
+        self._count = 0
+
+    async def receive(self) -> Sequence[ev.ServerEvent]:
+        self._count += 1
+        with anyio.move_on_after(self._pauses[self._count % len(self._pauses)]):
+            return await self._connection.receive()
+        for step in range(1, 50):
+            cut, events = await _cancelled_at(self._connection.receive, step)
+            if not cut:
+                assert events is not None
+                return events
+            await anyio.sleep(0.001)
+        return await self._connection.receive()
+
+
+def _refuses(model: RealtimeModel, config: SessionConfig, flag: str) -> None:
+    try:
+        model.check(config)
+    except MisconfiguredError as error:
+        _require(str(error) != "", "a refusal names the mistake and the fix")
+        return
+    raise AssertionError(f"check() refuses what '{flag}' excludes, with MisconfiguredError")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text or "{}"), dict)
+    except ValueError:
+        return False
