@@ -82,6 +82,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def sweep(session: nox.Session) -> None:
+    """Cancel the real session at every step, in 3 schedules or as many as are asked for: ``nox -s sweep -- 20``."""
+    seeds = session.posargs[0] if session.posargs else "3"
+    python(session, "pytest", "-n", "auto", "-s", "tests/sweep", KERNL_RT_SWEEP_SEEDS=seeds)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Every program in benchmarks/, or those named after ``--``."""
     found = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
@@ -90,6 +97,12 @@ def bench(session: nox.Session) -> None:
         session.error(f"no such program in benchmarks/; there are: {[path.stem for path in found]}")
     for path in chosen:
         session.run(sys.executable, str(path), external=True)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Does anything stay behind after thousands of sessions (minutes); after ``--``: --part, --backend, --cycles."""
+    session.run(sys.executable, str(ROOT / "benchmarks" / "_soak.py"), *session.posargs, external=True)
 
 
 @nox.session

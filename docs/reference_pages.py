@@ -46,7 +46,12 @@ GROUPS: dict[str, list[str]] = {
         "kernl_rt.channels.browser",
     ],
     "Transports": ["kernl_rt.transports"],
-    "Testing": ["kernl_rt.testing", "kernl_rt.testing.strategies", "kernl_rt.simulator"],
+    "Testing": [
+        "kernl_rt.testing",
+        "kernl_rt.testing.strategies",
+        "kernl_rt.testing.pytest_plugin",
+        "kernl_rt.simulator",
+    ],
 }
 
 #: Public by name, but not an interface for programs: its commands have a page of their own.

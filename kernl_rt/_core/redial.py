@@ -46,6 +46,8 @@ _BLAMING = frozenset({1002, 1003, 1007, 1008, 1010})
 _LOOK = 0.5
 #: The last moment to change a link is so long before its end, or a tenth of ``rotate_before`` if that is less.
 _LAST = 15.0
+#: The delay is doubled at most so often: longer than for ever is no number.
+_DOUBLINGS = 60
 
 
 def hopeless(error: Exception) -> bool:
@@ -111,7 +113,7 @@ class Redial:
 
     def dropped(self, error: Exception, now: float, jitter: float) -> float | None:
         """The link is gone. Returns the seconds to wait, or ``None`` where the session is over."""
-        held = self._linked_at is not None and now - self._linked_at >= self._refill_after
+        held = self._held(now)
         self._unlink()
         if held:
             self._tried = 0
@@ -120,11 +122,19 @@ class Redial:
             return jitter * self._policy.first_delay
         return self.again(error, jitter)
 
-    def rotate(self) -> None:
-        """The link is given up on purpose: that costs no attempt."""
+    def rotate(self, now: float) -> bool:
+        """Give the link up on purpose, if that may be. It costs no attempt, unless the link did not hold: a provider
+        that always says that the end is near is not dialled without end.
+        """
+        assert self._policy is not None
+        held = self._held(now)
+        if not held and self._tried >= self._policy.attempts:
+            self.rotate_at = None
+            return False
         self._unlink()
-        self._tried = 0
+        self._tried = 0 if held else self._tried + 1
         self.rotations += 1
+        return True
 
     def again(self, error: Exception, jitter: float) -> float | None:
         """An attempt failed. Returns the seconds until the next, or ``None`` where there is none."""
@@ -132,15 +142,17 @@ class Redial:
         if policy is None or hopeless(error) or self._tried >= policy.attempts:
             return None
         self._tried += 1
-        longest = policy.first_delay if self._tried == 1 else policy.base * 2.0 ** (self._tried - 2)
+        doublings = min(self._tried - 2, _DOUBLINGS)
+        longest = policy.first_delay if self._tried == 1 else policy.base * 2.0**doublings
         delay = jitter * min(longest, policy.longest)
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
             delay += error.retry_after
         return delay
 
-    @property
-    def _refill_after(self) -> float:
-        return self._policy.refill_after if self._policy is not None else 0.0
+    def _held(self, now: float) -> bool:
+        """Whether the link has held long enough to have all attempts again."""
+        refill_after = self._policy.refill_after if self._policy is not None else 0.0
+        return self._linked_at is not None and now - self._linked_at >= refill_after
 
     def _unlink(self) -> None:
         self._linked_at = self.rotate_at = None

@@ -183,7 +183,7 @@ class State:
     def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND) -> None:
         """Say it to the provider. Without a link it waits for the next, unless it was about what the last one said."""
         if lane is Lane.AUDIO and not isinstance(event, ResponseCreate):
-            self.utterance.add(event)
+            self.utterance.add(event, brief=self.turn.idle, offline=not self.lifecycle.linked)
         if self.lifecycle.status != "reconnecting":
             self.out.append(Send(event, lane))
         elif lane is Lane.COMMAND:

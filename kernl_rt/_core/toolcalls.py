@@ -163,9 +163,13 @@ class ToolLedger:
             group.closed, group.asks, group.response = True, asks, response
         return group
 
-    def made_calls(self, response_id: str | None) -> bool:
-        """Whether the reply has made calls that are not done with."""
-        return response_id in self._groups
+    def owes_reply(self, response_id: str | None) -> bool:
+        """Whether the calls of this reply bring, or may bring, another one."""
+        group = self._groups.get(response_id)
+        if group is None:
+            return False
+        speaking = (call for call in group.calls if call.traits.on_done != "silent" and not call.traits.terminal)
+        return group.owed != "no" or any(call.state != "settled" for call in speaking)
 
     def finish(self, group: Group) -> bool:
         """Whether the group is complete; it then leaves the ledger."""

@@ -12,6 +12,8 @@ class Turn:
         #: What the session asked for; replaced by what the provider says it does.
         self.detection = detection
         self.speaking = False
+        #: The human has ended; the provider has not taken the turn yet.
+        self.ending = False
         #: Since when the provider owes a reply to a turn that it has taken.
         self.awaiting: float | None = None
         #: Sound sent since the last commit or clear, in bytes.
@@ -21,6 +23,11 @@ class Turn:
     def manual(self) -> bool:
         """The caller says when the turn is over."""
         return self.detection is not None and self.detection.mode == "off"
+
+    @property
+    def idle(self) -> bool:
+        """Nobody speaks, and nothing that was said waits to become a turn."""
+        return not (self.manual or self.speaking or self.ending)
 
     @property
     def provider_replies(self) -> bool:

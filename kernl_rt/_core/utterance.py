@@ -36,6 +36,8 @@ class Utterance:
         self._rate = bytes_per_second
         self._line: deque[ClientEvent] = deque()
         self._size = 0
+        #: Bytes that must follow what was said again before that may be forgotten.
+        self._hearing = 0
         #: The newest turn that the provider has taken: the item's id and its sound.
         self._turn: tuple[str, tuple[bytes, ...]] | None = None
         #: Bytes that were forgotten while they could not be sent.
@@ -61,10 +63,11 @@ class Utterance:
         if type(event) is AudioInputAppend:
             self._line.append(event)
             self._size += len(event.audio)
+            self._hearing = max(self._hearing - len(event.audio), 0)
             if self._size > self._rate * QUIET:
-                self._trim(QUIET if brief and not offline else LONGEST, offline)
+                self._trim(QUIET if brief and not offline and not self._hearing else LONGEST, offline)
         elif type(event) is AudioInputClear:
-            self.clear()
+            self._clear_uncommitted()
         elif type(event) is AudioInputCommit:
             self._line.append(event)
 
@@ -91,12 +94,24 @@ class Utterance:
             return None
         return b"".join(self._turn[1])
 
+    def refused(self, event_id: str) -> None:
+        """The provider refused a commit: the sound before it stays in its buffer, and is of the next turn."""
+        self._line = deque(e for e in self._line if type(e) is not AudioInputCommit or e.event_id != event_id)
+
     def clear(self) -> None:
         self._line.clear()
         self._size = 0
 
+    def _clear_uncommitted(self) -> None:
+        while self._line and type(last := self._line[-1]) is AudioInputAppend:
+            self._size -= len(last.audio)
+            self._line.pop()
+
     def again(self) -> tuple[ClientEvent, ...]:
-        """What has to be said on a new link, in order. It stays remembered."""
+        """What has to be said on a new link, in order. It stays remembered, also as :data:`QUIET` passes: it is said
+        in a moment, but the provider must have the time to hear it.
+        """
+        self._hearing = int(self._rate * QUIET)
         return tuple(self._line)
 
     def _trim(self, seconds: float, lost: bool) -> None:

@@ -40,9 +40,9 @@ class Drain:
                 await drain.wait_started()
                 stop_serving()
 
-    The first SIGTERM or SIGINT, or :meth:`start`, starts it: from then on :meth:`session` refuses new sessions, each live
-    one gets a ``draining`` event, and those that still live after ``timeout`` seconds are closed. The second signal, or
-    :meth:`force`, closes them at once; a third has its usual effect again.
+    The first SIGTERM or SIGINT, or :meth:`start`, starts it: from then on :meth:`session` refuses new sessions, each
+    live one gets a ``draining`` event, and those that still live after ``timeout`` seconds are closed. The second
+    signal, or :meth:`force`, closes them at once; a third has its usual effect again.
 
     Leaving the block waits until no session is left; without an exception it starts to drain if nothing else has.
     A ``Drain`` is used once, in the main thread where it takes signals (asyncio on Windows cannot: ``signals=()``).

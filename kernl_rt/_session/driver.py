@@ -142,6 +142,11 @@ class Driver:
         self.outbox.push(action)
         self.model_gate.open()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a source that can wait should go on."""
+        return self.machine.state.lifecycle.linked and self.outbox.has_room
+
     def _play(self, action: actions.Play) -> None:
         self.to_channel.append(action.audio)
         self.channel_gate.open()

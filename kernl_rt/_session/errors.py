@@ -1,8 +1,8 @@
 """Exceptions come out bare: a group is only for what is truly plural.
 
 The rules, for what leaves the session's nursery: cancellation alone is not ours to touch; Ctrl-C and ``SystemExit`` win
-over everything; one ordinary error among cancellations comes out as itself; two or more stay a group, which is no deeper
-than it must be: nurseries within nurseries are the session's own business.
+over everything; one ordinary error among cancellations comes out as itself; two or more stay a group, which is no
+deeper than it must be: nurseries within nurseries are the session's own business.
 """
 
 from __future__ import annotations
@@ -69,11 +69,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _same(group: BaseExceptionGroup[BaseException], body: BaseException) -> bool:
-    """trio makes a group anew on its way out; what is in it stays."""
+    """trio makes a group anew on its way out; what is in it stays. One with cancellations in it is no statement."""
+    leaves = list(_leaves(group))
     return (
         isinstance(body, BaseExceptionGroup)
         and group.message == body.message
-        and [id(leaf) for leaf in _leaves(group)] == [id(leaf) for leaf in _leaves(body)]
+        and list(map(id, leaves)) == list(map(id, _leaves(body)))
+        and not any(isinstance(leaf, anyio.get_cancelled_exc_class()) for leaf in leaves)
     )
 
 

@@ -45,6 +45,8 @@ class Link:
         self._model = model
         self._dial = dial
         self._timeout = timeout
+        #: Nobody has been told that the session is open: what goes wrong is raised.
+        self._first = True
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Until the session is over. The first attempt must succeed.
@@ -53,6 +55,7 @@ class Link:
             ConnectError: the first attempt failed.
         """
         await self._attempt(None, task_status.started)
+        self._first = False
         driver = self._driver
         while driver.redial is not None and not driver.stopped:
             (at, resume), driver.redial = driver.redial, None
@@ -75,12 +78,16 @@ class Link:
         with scope:
             async with self._dial(resume) as connection:
                 await self._configure(connection)
+                if not driver.machine.state.lifecycle.linked:
+                    return
                 scope.deadline = float("inf")
                 linked()
+                driver.room_gate.open()
                 async with anyio.create_task_group() as group:
                     driver.hang_up = group.cancel_scope.cancel
                     group.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
                     group.start_soon(pumps.model_out, driver, connection, name="kernl_rt model out")
+                driver.hang_up = scope.cancel
         if scope.cancelled_caught and not driver.stopped and driver.redial is None:
             raise ConnectTimeout(
                 f"no session with {self._model.provider} within {self._timeout:g} seconds; "
@@ -97,8 +104,12 @@ class Link:
                     await connection.send(event)
                 for received in await connection.receive():
                     driver.feed(received)
-                if driver.error is not None:
+                    if driver.redial is not None:
+                        return  # it was refused, and another link is wanted
+                if driver.error is not None and self._first:
                     raise driver.error
+                if driver.stopped:
+                    return
         except (ConnectionClosed, ProtocolError) as exc:
             if driver.machine.status == "connecting":
                 driver.feed(inputs.ConnectionLost(exc))

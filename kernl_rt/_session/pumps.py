@@ -19,6 +19,8 @@ async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
     try:
         while True:
             for event in await connection.receive():
+                if driver.redial is not None:
+                    return  # this link was given up: what it still says is no news of the next
                 driver.feed(event)
             while (stream := driver.streams.blocked) is not None:
                 await stream.wait_room()
@@ -45,7 +47,7 @@ async def channel_in(driver: Driver, channel: RealtimeChannel) -> None:
         while True:
             event = await channel.receive()
             driver.feed(event)
-            while not channel.live and not driver.outbox.has_room:
+            while not channel.live and not driver.has_room:
                 await driver.room_gate.wait()
     except anyio.EndOfStream:
         driver.feed(inputs.ChannelEnded())

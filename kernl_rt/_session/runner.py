@@ -82,7 +82,11 @@ class Runner:
             self._connecting.cancel()
 
     async def run(self, task_status: TaskStatus[None]) -> None:
-        config = await self._configuration()
+        # The agent's instructions may be a function that takes its time.
+        with anyio.CancelScope() as self._connecting:
+            config = await self._configuration()
+        if self._connecting.cancelled_caught:
+            raise self._closed_early()
         self.model.check(config)
         driver = self._drive(config)
         link = Link(driver, self.model, lambda resume: self._dial(config, resume), self.options.timeout)
@@ -103,8 +107,10 @@ class Runner:
             if driver.error is not None:
                 raise driver.error
         finally:
-            driver.feed(inputs.Stopped())
-            self.streams.close()
+            try:
+                driver.feed(inputs.Stopped())
+            finally:  # also when a listener of the last event raises Ctrl-C
+                self.streams.close()
 
     def _drive(self, config: SessionConfig) -> Driver:
         channel = self.channel

@@ -25,12 +25,16 @@ __all__ = [
 
 @frozen
 class LaneStatistics:
-    """``waiting`` events and ``audio_ms`` of sound; ``dropped_ms`` of live sound that was shed, oldest first."""
+    """``waiting`` events and ``audio_ms`` of sound; ``dropped_ms`` of live sound that was shed, oldest first.
+
+    ``cleared`` events were forgotten with the link that they waited for; what matters of them is said on the next.
+    """
 
     waiting: int
     audio_ms: float
     dropped_ms: float
     written: int
+    cleared: int = 0
 
 
 @frozen
@@ -109,6 +113,7 @@ def statistics_of(driver: Driver) -> SessionStatistics:
             audio_ms=state.settings.input_format.ms(outbox.audio_bytes),
             dropped_ms=outbox.dropped_ms,
             written=outbox.written,
+            cleared=outbox.cleared,
         ),
         to_channel=_speaker_of(driver),
         playback_pending_ms=state.settings.output_format.ms(state.playback.pending),

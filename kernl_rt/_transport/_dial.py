@@ -129,10 +129,14 @@ async def shake_hands(
         await stream.send(b"".join(protocol.data_to_send()))
         response = await _answer(stream, protocol)
         if protocol.handshake_exc is not None or response is None:
-            raise upgrade_error(response, protocol.handshake_exc, address, headers)
+            refusal = upgrade_error(response, protocol.handshake_exc, address, headers)
+            # Its body may quote the credentials, and variables show in tracebacks.
+            del response
+            raise refusal
     except (*STREAM_ERRORS, anyio.EndOfStream) as error:
         await _abandon(stream)
-        raise HandshakeError(f"{address} closed the connection instead of answering the WebSocket handshake") from bare(error)
+        message = f"{address} closed the connection instead of answering the WebSocket handshake"
+        raise HandshakeError(message) from bare(error)
     except BaseException:
         await _abandon(stream)
         raise
@@ -185,6 +189,7 @@ def upgrade_error(
             response.status_code, lower, bytes(response.body or b""), where=str(address), secrets=headers.secrets
         )
     if response is not None:
-        return HandshakeError(f"{address} answered with a faulty WebSocket upgrade: {problem}", status=101)
+        fault = headers.redact(str(problem))
+        return HandshakeError(f"{address} answered with a faulty WebSocket upgrade: {fault}", status=101)
     cause = f" ({problem.__cause__})" if problem is not None and isinstance(problem.__cause__, EOFError) else ""
     return HandshakeError(f"{address} did not answer with HTTP{cause}: is it a WebSocket server?")

@@ -64,7 +64,7 @@ def excerpt(body: bytes) -> str:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds from a ``Retry-After`` header (RFC 9110 section 10.2.3), at most a week: a number of seconds or a date."""
+    """Seconds, a week at most, from a ``Retry-After`` header (RFC 9110 section 10.2.3): a number of them, or a date."""
     if not value:
         return None
     try:
@@ -104,8 +104,13 @@ def bare(error: Exception) -> Exception:
     """``error`` without tracebacks, to be kept as a cause: whoever prints the variables of a traceback's frames (Sentry
     does, and rich) would print the bytes that were being sent, and in a handshake those hold the credentials.
     """
-    for each in _causes(error):
-        each.__traceback__ = None
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            pending += [each.__cause__, each.__context__]
+            pending += each.exceptions if isinstance(each, BaseExceptionGroup) else []
     return error
 
 

@@ -289,6 +289,7 @@ async def connect(
     """
     raw = await _socket(address)
     link = PicowsLink(limit, heartbeat)
+
     async def upgrade() -> picows.WSTransport | None:
         transport, _ = await picows.ws_connect(
             lambda: link,
@@ -396,7 +397,8 @@ def _explain_answer(error: picows.WSHandshakeError, address: Address, headers: H
         return HandshakeError(f"{address} did not answer with HTTP: is it a WebSocket server?")
     status = int(status_line[1])
     if status == 101:
-        return HandshakeError(f"{address} answered with a faulty WebSocket upgrade: {error}", status=101)
+        fault = headers.redact(str(error))
+        return HandshakeError(f"{address} answered with a faulty WebSocket upgrade: {fault}", status=101)
     answer = {} if error.response is None else {k.lower(): v for k, v in error.response.headers.items()}
     body = error.raw_body or b""
     if answer.get("transfer-encoding", "").lower() == "chunked":

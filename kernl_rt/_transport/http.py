@@ -12,6 +12,7 @@ import anyio
 
 from kernl_rt._transport._address import Headers, prepare_headers
 from kernl_rt._transport._errors import network_error, status_error
+from kernl_rt._transport._redaction import HTTPCORE, redacting
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import ConnectTimeout, HandshakeError, MisconfiguredError
 
@@ -62,7 +63,9 @@ def parse_answer(body: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _meaning(status: int, answer: Mapping[str, str], body: bytes, where: str, sent: Headers) -> dict[str, Any] | Exception:
+def _meaning(
+    status: int, answer: Mapping[str, str], body: bytes, where: str, sent: Headers
+) -> dict[str, Any] | Exception:
     if not 200 <= status < 300:
         return status_error(status, answer, body, where=where, secrets=sent.secrets)
     found = parse_answer(body)
@@ -81,8 +84,11 @@ async def _post(
     verify = context if context is not None else ssl.create_default_context()
     try:
         with anyio.fail_after(timeout):
-            async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=verify) as client:
-                status, answer, body = await _exchange(client, url, headers, content)
+            async with httpx.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=None, verify=verify
+            ) as client:
+                with redacting(HTTPCORE, headers):
+                    status, answer, body = await _exchange(client, url, headers, content)
     except TimeoutError:
         return ConnectTimeout(f"{where} did not answer within {timeout:g} s")
     except httpx.ConnectError as error:

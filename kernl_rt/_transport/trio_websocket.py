@@ -12,6 +12,7 @@ from kernl_rt._transport._address import Address, Headers, prepare_headers
 from kernl_rt._transport._dial import keep_little_unsent
 from kernl_rt._transport._errors import bare, network_error, status_error
 from kernl_rt._transport._heartbeat import Heartbeat
+from kernl_rt._transport._redaction import TRIO_WEBSOCKET, redacting
 from kernl_rt._transport._scope import bare_task_group, opened
 from kernl_rt.abc import MessageStream, RealtimeTransport
 from kernl_rt.config import Secret
@@ -101,10 +102,10 @@ class TrioWebSocketTransport(RealtimeTransport):
         async with bare_task_group() as task_group:
             reader = Reader(task_group)
             try:
-                connection = await _upgrade(reader, raw, address, revealed, subprotocols, limit)
-                del revealed
-                async with opened(TrioLink(connection, self._heartbeat(), reader=reader)) as stream:
-                    yield stream
+                with redacting(TRIO_WEBSOCKET, revealed):
+                    connection = await _upgrade(reader, raw, address, revealed, subprotocols, limit)
+                    async with opened(TrioLink(connection, self._heartbeat(), reader=reader)) as stream:
+                        yield stream
             finally:
                 reader.cancel()
                 await _abandon(raw)
@@ -191,4 +192,5 @@ async def _upgrade(
         ) from None
     if error is None:
         raise HandshakeError(f"{address} closed the connection instead of answering the WebSocket handshake")
-    raise HandshakeError(f"{address} did not complete the WebSocket handshake: is it a WebSocket server?") from bare(error)
+    message = f"{address} did not complete the WebSocket handshake: is it a WebSocket server?"
+    raise HandshakeError(message) from bare(error)

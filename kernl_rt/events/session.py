@@ -201,9 +201,9 @@ class EventsDropped(Event):
 class SessionStuck(Event):
     """The session closes, but something of yours does not end although it has been cancelled.
 
-    The first comes 5 seconds after the close began, more every 5 seconds, one for each that is left. ``what`` it is, its
-    ``name``, the ``call_id`` of a tool's call, the ``seconds`` since the close began, and the ``stack`` where it waits,
-    as text in the form of a traceback.
+    The first comes 5 seconds after the close began, more every 5 seconds, one for each that is left. ``what`` it is,
+    its ``name``, the ``call_id`` of a tool's call, the ``seconds`` since the close began, and the ``stack`` where it
+    waits, as text in the form of a traceback.
     """
 
     kind: ClassVar[str] = "session.stuck"
@@ -219,8 +219,8 @@ class SessionStuck(Event):
 class LoopStalled(Event):
     """A plain listener kept the whole program waiting: it did not return for ``milliseconds``, 50 or more.
 
-    ``listener`` is its name and ``during`` the kind of the event that it was called for. Nothing else runs meanwhile: no
-    sound moves, no interruption is noticed, no ping is answered.
+    ``listener`` is its name and ``during`` the kind of the event that it was called for. Nothing else runs meanwhile:
+    no sound moves, no interruption is noticed, no ping is answered.
     """
 
     kind: ClassVar[str] = "loop.stalled"

@@ -140,7 +140,7 @@ class _Texts(Kind):
     """An object that holds texts only."""
 
     def decode(self, value: Any) -> dict[str, str]:
-        said = OBJECT.decode(value)
+        said: dict[str, str] = OBJECT.decode(value)
         if not all(type(item) is str for item in said.values()):
             raise Foreign("expected texts")
         return said
@@ -200,7 +200,7 @@ BASE64: Kind = _Base64()
 
 
 class ListOf(Kind):
-    """A list of one kind, read into a tuple. More than ``most`` elements are refused, lest one frame hold up all else."""
+    """A list of one kind, read into a tuple. More than ``most`` elements are refused: one frame must not hold up all."""
 
     def __init__(self, item: Kind, most: int = 1_000) -> None:
         self.item = item

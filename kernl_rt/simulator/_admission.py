@@ -12,17 +12,16 @@ from attrs import field, frozen
 
 from kernl_rt._transport.serve import Reply, Request
 from kernl_rt.simulator._ids import Ids
+from kernl_rt.simulator._protocols import Protocol
 from kernl_rt.simulator._requests import check_session
 from kernl_rt.simulator._schema import Refusal, choice, integer, record
 from kernl_rt.simulator._session import Session
 
 __all__ = ["Admission", "Grant"]
 
-SESSIONS_PATH = "/v1/realtime"
 SECRETS_PATH = "/v1/realtime/client_secrets"
 _DEFAULT_SECONDS = 600
 _MOST_SECRETS = 10_000
-_KEY_SUBPROTOCOL = "openai-insecure-api-key."
 _check_expiry = record({"anchor": choice("created_at"), "seconds": integer(10, 7_200)})
 
 
@@ -40,34 +39,24 @@ def _refusal(status: int, message: str, code: str | None = None, param: str | No
     return Reply(status, {"content-type": "application/json", **named}, msgspec.json.encode({"error": error}))
 
 
-def _key_of(request: Request) -> str | None:
-    """The key in the header, or where a browser puts it: in a subprotocol."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and key.strip():
-        return key.strip()
-    return next(
-        (name.removeprefix(_KEY_SUBPROTOCOL) for name in request.subprotocols if name.startswith(_KEY_SUBPROTOCOL)),
-        None,
-    )
-
-
 class Admission:
     """Checks requests and mints credentials. ``api_key=None`` lets everybody in; expired credentials never."""
 
-    def __init__(self, api_key: str | None, ids: Ids) -> None:
+    def __init__(self, api_key: str | None, ids: Ids, protocol: Protocol) -> None:
         self._api_key = api_key
+        self._protocol = protocol
         self._ids = ids
         self._grants: dict[str, Grant] = {}
 
     def grant_of(self, request: Request) -> Grant | None:
         """What an ephemeral credential in this request allows; ``None`` where it is an ordinary key."""
-        return self._grants.get(_key_of(request) or "")
+        return self._grants.get(self._protocol.key_of(request) or "")
 
     def answer(self, request: Request, *, full: bool) -> Reply | None:
         """``None`` lets a WebSocket pass; else the answer. ``full``: as many sessions run as may."""
         if request.path.rstrip("/") == SECRETS_PATH and not request.upgrade:
             return self._unauthorised(request, ephemeral=False) or self._mint(request)
-        if request.path.rstrip("/") != SESSIONS_PATH:
+        if not self._protocol.session_path(request.path.rstrip("/")):
             return _refusal(404, f"Invalid URL ({request.method} {request.path})")
         if not request.upgrade:
             return _refusal(400, "This path takes WebSocket upgrades only.")
@@ -76,13 +65,13 @@ class Admission:
             return refused
         if full:
             return _refusal(429, "Too many sessions at once.", "rate_limit_exceeded", retry_after="1")
-        named = request.query.get("model") or request.query.get("intent") == "transcription"
-        if not named and self.grant_of(request) is None:
+        named = self._protocol.model_of(request) or request.query.get("intent") == "transcription"
+        if self._protocol.names_model and not named and self.grant_of(request) is None:
             return _refusal(400, "You must provide a model parameter.", "missing_model", "model")
         return None
 
     def _unauthorised(self, request: Request, *, ephemeral: bool) -> Reply | None:
-        key = _key_of(request)
+        key = self._protocol.key_of(request)
         if key is not None and key.startswith("ek_"):
             grant = self._grants.get(key)
             if ephemeral and grant is not None and grant.expires_at > time.time():

@@ -23,6 +23,7 @@ from kernl_rt.simulator._engine import Engine
 from kernl_rt.simulator._faults import Faults
 from kernl_rt.simulator._grammar import BANNER
 from kernl_rt.simulator._ids import Ids
+from kernl_rt.simulator._protocols import protocol_named
 from kernl_rt.simulator._reply import Pace
 from kernl_rt.simulator._serving import ServedSession
 from kernl_rt.simulator._voice import ToneVoice, Voice, best_voice
@@ -44,7 +45,8 @@ class SimulatorInfo:
 
 
 class Simulator:
-    """A server of the OpenAI Realtime GA protocol, for programs and tests without a key or a network.
+    """A server of the OpenAI Realtime GA protocol, for programs and tests without a key or a network; or, with
+    ``protocol``, of another provider's.
 
     ``brain``, ``voice`` and ``ears`` decide what it says, how that sounds and what it hears; the defaults need no
     dependency: rules for a few sentences, a humming voice, and ears that only notice speech. :meth:`demo` takes the
@@ -71,6 +73,7 @@ class Simulator:
         faults: Faults | None = None,
         rate_limits: bool = False,
         notices: Sequence[str] = (),
+        protocol: str = "openai",
     ) -> None:
         self.brain: Brain = brain or RuleBrain()
         self.voice: Voice = voice or ToneVoice()
@@ -87,7 +90,8 @@ class Simulator:
         self._max_sessions = max_sessions
         self._rate_limits = rate_limits
         self._notices = tuple(notices)
-        self._admission = Admission(api_key, self._ids)
+        self._protocol = protocol_named(protocol)
+        self._admission = Admission(api_key, self._ids, self._protocol)
 
     @classmethod
     def demo(cls, brain: Brain | None = None, *, api_key: str | None = None, max_sessions: int = 100) -> Simulator:
@@ -113,10 +117,11 @@ class Simulator:
         Cancelling ends the session; nothing of it is left.
         """
         engine = self._engine(request)
+        translation = self._protocol.translation(request, duration=self.duration, now=anyio.current_time())
         self.sessions += 1
         try:
             served = ServedSession(
-                stream, engine, brain=self.brain, voice=self.voice, ears=self.ears, faults=self.faults
+                stream, engine, translation, brain=self.brain, voice=self.voice, ears=self.ears, faults=self.faults
             )
             await served.run()
         finally:
@@ -132,7 +137,7 @@ class Simulator:
             now=anyio.current_time(),
             # Each session has ids of its own, which do not depend on what other sessions do meanwhile.
             ids=Ids(self._seed * 1_000_003 + self._served),
-            model=request.query.get("model") or str(granted.get("model") or "simulator"),
+            model=self._protocol.model_of(request) or str(granted.get("model") or "simulator"),
             kind=kind,
             expires_at=int(time.time() + self.duration),
             duration=self.duration,
@@ -159,19 +164,19 @@ class Simulator:
                 host,
                 port,
                 process_request=self.admit,
-                subprotocols=("realtime",),
+                subprotocols=self._protocol.subprotocols,
                 max_message_size=_MAX_MESSAGE_SIZE,
                 max_connections=2 * self._max_sessions,
             )
             bound: int = await task_group.start(listening)
             try:
-                yield f"ws://{host}:{bound}/v1"
+                yield f"ws://{host}:{bound}{self._protocol.base}"
             finally:
                 task_group.cancel_scope.cancel()
 
     def transport(self) -> RealtimeTransport:
         """A transport to this simulator in memory: no socket, and it runs in virtual time too."""
-        return MemoryTransport(self.handle, process_request=self.admit, subprotocols=("realtime",))
+        return MemoryTransport(self.handle, process_request=self.admit, subprotocols=self._protocol.subprotocols)
 
     def realtime(self, model: str = "simulator") -> RealtimeModel:
         """A model to hand to a session: the real OpenAI adapter, connected to this simulator in memory."""

@@ -11,7 +11,6 @@ import logging
 from typing import Any, Protocol, runtime_checkable
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 from attrs import evolve
 
@@ -21,10 +20,11 @@ from kernl_rt.simulator._brain import Brain
 from kernl_rt.simulator._ears import Ears
 from kernl_rt.simulator._engine import Engine
 from kernl_rt.simulator._faults import Fault, Faults
+from kernl_rt.simulator._protocols import Translation
 from kernl_rt.simulator._reply import Listening, Reply, Thinking
 from kernl_rt.simulator._voice import Voice
 
-__all__ = ["ServedSession", "parse"]
+__all__ = ["ServedSession"]
 
 _logger = logging.getLogger(__name__)
 #: Frames and jobs that may wait; past that the client is not read from until some are done.
@@ -51,10 +51,19 @@ class ServedSession:
     whoever opened it."""
 
     def __init__(
-        self, stream: MessageStream, engine: Engine, *, brain: Brain, voice: Voice, ears: Ears, faults: Faults
+        self,
+        stream: MessageStream,
+        engine: Engine,
+        translation: Translation,
+        *,
+        brain: Brain,
+        voice: Voice,
+        ears: Ears,
+        faults: Faults,
     ) -> None:
         self._stream = stream
         self._engine = engine
+        self._translation = translation
         self._brain = brain
         self._voice = voice
         self._ears = ears
@@ -89,11 +98,12 @@ class ServedSession:
     def _take(self, message: str | bytes) -> None:
         now = anyio.current_time()
         try:
-            frame = parse(message)
-        except ValueError:
-            self._engine.refuse_message("The message is not valid JSON.", now)
+            frames = self._translation.read(message, now)
+        except ValueError as error:
+            self._engine.refuse_message(str(error), now)
         else:
-            self._engine.receive(frame, now)
+            for frame in frames:
+                self._engine.receive(frame, now)
         self._wake.set()
 
     async def _wait_for_room(self) -> None:
@@ -106,21 +116,28 @@ class ServedSession:
     async def _send(self, task_group: TaskGroup) -> None:
         while True:
             self._wake = anyio.Event()
-            frames = self._engine.poll(anyio.current_time())
+            now = anyio.current_time()
+            translation = self._translation
+            said = [*translation.answers(), *translation.poll(now)]
+            frames = self._engine.poll(now)
             self._start_jobs(task_group)
             self._room.set()
+            for message in said:
+                await self._stream.send(message)
             for frame in frames:
                 if not await self._deliver(frame):
                     return
-            if self._engine.closing is not None:
-                await self._stream.aclose(*self._engine.closing)
+            closing = translation.closing or (self._engine.closing and translation.close(*self._engine.closing))
+            if closing is not None:
+                await self._stream.aclose(*closing)
                 return
-            with anyio.CancelScope(deadline=self._engine.deadline or 0.0):
+            deadlines = [at for at in (self._engine.deadline, translation.deadline) if at is not None]
+            with anyio.CancelScope(deadline=min(deadlines, default=0.0)):
                 await self._wake.wait()
 
     async def _deliver(self, frame: dict[str, Any]) -> bool:
         """Send a frame, with whatever faults are planted there; false when the session is over."""
-        text = msgspec.json.encode(frame).decode()
+        messages = self._translation.write(frame, anyio.current_time())
         copies = 1
         for fault in self._faults.due(frame["type"]):
             if fault.kind == "duplicate":
@@ -133,7 +150,8 @@ class ServedSession:
                 await self._break(fault)
                 return False
         for _ in range(copies):
-            await self._stream.send(text)
+            for message in messages:
+                await self._stream.send(message)
         return True
 
     async def _break(self, fault: Fault) -> None:
@@ -197,18 +215,6 @@ class ServedSession:
             self._engine.fail_words(job.item_id, f"{type(error).__name__}: {error}", anyio.current_time())
         else:
             self._engine.words(job.item_id, words, anyio.current_time())
-
-
-def parse(message: str | bytes) -> object:
-    """The JSON value in a client's message.
-
-    Raises:
-        ValueError: there is none.
-    """
-    try:
-        return msgspec.json.decode(message)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"the message is not JSON: {error}") from None
 
 
 def _broken(fault: Fault) -> str:

@@ -44,6 +44,7 @@ class _CountedTask(asyncio.Task[Any]):
 
 class _CountedScope(backend.CancelScope):
     __slots__ = ("_number",)
+    _number: int
     numbers: Iterator[int] = itertools.count(1)
 
     def __new__(cls, *, deadline: float = float("inf"), shield: bool = False) -> _CountedScope:
@@ -58,13 +59,18 @@ class _CountedScope(backend.CancelScope):
 @contextmanager
 def _counted() -> Iterator[None]:
     """Give every new cancel scope a number, and put anyio's own class back afterwards."""
-    before = backend.CancelScope
+    module: Any = backend
+    if not isinstance(getattr(module, "CancelScope", None), type):
+        raise RuntimeError(
+            "anyio._backends._asyncio has no class CancelScope any more: without it runs cannot be repeated"
+        )
+    before = module.CancelScope
     _CountedTask.numbers, _CountedScope.numbers = itertools.count(1), itertools.count(1)
-    backend.CancelScope = _CountedScope  # type: ignore[misc]
+    module.CancelScope = _CountedScope
     try:
         yield
     finally:
-        backend.CancelScope = before  # type: ignore[misc]
+        module.CancelScope = before
 
 
 class _Step:

@@ -3,7 +3,8 @@
 Two sources. :func:`hostile_corpus` is fixed: the inputs that are known to break parsers (RFC 8259's edges, and what
 ``except json.JSONDecodeError`` misses). :func:`hostile_frames` is endless and seeded: it takes good frames as templates
 and damages them, as values (another type, a hostile value, a key gone, doubled or moved) and as text (bits flipped,
-frames cut, spliced, repeated); :func:`hostile_bytes` does the second to any format. The same seed and templates give the same frames on every machine.
+frames cut, spliced, repeated); :func:`hostile_bytes` does the second to any format. The same seed and templates give
+the same frames on every machine.
 """
 
 from __future__ import annotations
@@ -18,18 +19,60 @@ __all__ = ["Mutator", "hostile_bytes", "hostile_corpus", "hostile_frames"]
 
 #: JSON texts that may stand where a value stood. Most are legal JSON; all are trouble for somebody.
 VALUES: Final[tuple[str, ...]] = (
-    *("null", "true", "false", "0", "1", "-1", "-0", "-0.0", "0.5", "1e3", "1E-400", "1e308", "-1e308", "1e999", "-1e999"),
+    *(
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "-0",
+        "-0.0",
+        "0.5",
+        "1e3",
+        "1E-400",
+        "1e308",
+        "-1e308",
+        "1e999",
+        "-1e999",
+    ),
     *("NaN", "Infinity", "-Infinity", "9007199254740991", "9007199254740992", "-9007199254740992"),
     *("2147483648", "-2147483649", "9223372036854775808", "18446744073709551616", "1" + "0" * 308, "9" * 5_000),
     *('""', '" "', '"0"', '"null"', '"NaN"', '"inf"', '"A"', '"AA="', '"AA=="', '"AAA="', '"AAAA"', '"AB=="', '"=AAA"'),
     *('"-_-_"', '"AAAA\\n"', '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude00"', '"\\u202e\\ufeff"'),
-    *('"é"', '"\U0001f600"', '"{}"', '"[]"', '"../../etc/passwd"', '"%s%n{0}"', '"\\"}"', '"__class__"', '"' + "x" * 5_000 + '"'),
+    *(
+        '"é"',
+        '"\U0001f600"',
+        '"{}"',
+        '"[]"',
+        '"../../etc/passwd"',
+        '"%s%n{0}"',
+        '"\\"}"',
+        '"__class__"',
+        '"' + "x" * 5_000 + '"',
+    ),
     *("[]", "{}", "[[]]", "[null]", "[{}]", '{"type":[]}', '{"type":{}}', '{"":""}', '{"type":null}', '{"a":1,"a":2}'),
     *("[" * 200 + "]" * 200, '{"a":' * 200 + "0" + "}" * 200, "[" + "0," * 500 + "0]"),
 )
 #: Bytes that mean something to JSON, UTF-8 or base64.
 _TOKENS: Final[tuple[bytes, ...]] = (
-    *(b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"=", b"\0", b"\n", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90"),
+    *(
+        b'"',
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b"=",
+        b"\0",
+        b"\n",
+        b"\xff",
+        b"\xc0\x80",
+        b"\xed\xa0\x80",
+        b"\xf4\x90",
+    ),
     *(b"\\u", b"\\ud800", b"e999", b"-", b"NaN", b'"type":', b'"delta":"', b'"}', b"\xef\xbb\xbf", b"//", b"'"),
 )
 _MARK: Final = "\ue000hostile\ue000"
@@ -161,7 +204,7 @@ def _damaged(random: Random, samples: list[bytes]) -> Iterator[bytes]:
 def hostile_corpus() -> Mapping[str, str | bytes]:
     """Name → frame: 60 inputs that are known to break readers of JSON. The largest has 4 MiB."""
     megabyte = 2**20
-    whole = {
+    whole: dict[str, str | bytes] = {
         "nothing": "",
         "nothing in bytes": b"",
         "white space": " \n\t",
@@ -206,11 +249,23 @@ def hostile_corpus() -> Mapping[str, str | bytes]:
         "4 MiB of escapes": '{"type":"a","x":"' + "\\u0041" * (4 * megabyte // 6 - 8) + '"}',
         "4 MiB of spaces": b'{"type":"a"' + b" " * (4 * megabyte - 20) + b"}",
     }
-    kinds = ("null", "0", "1.5", "true", "[]", '["response.done"]', "{}", '{"a":1}', '""', '"\\u0000"', '"Response.Done"')
-    typed = {f"a type that is {kind}": f'{{"type":{kind},"event_id":{kind}}}' for kind in kinds}
+    kinds = (
+        "null",
+        "0",
+        "1.5",
+        "true",
+        "[]",
+        '["response.done"]',
+        "{}",
+        '{"a":1}',
+        '""',
+        '"\\u0000"',
+        '"Response.Done"',
+    )
+    typed: dict[str, str | bytes] = {f"a type that is {kind}": f'{{"type":{kind},"event_id":{kind}}}' for kind in kinds}
     sounds = ("A", "AA", "AA=", "A===", "AAAA=", "=", "AB==", "AAAA AAAA", "\\n", "-_-_", "é")
-    heard = {
+    heard: dict[str, str | bytes] = {
         f"sound that is {sound!r}": f'{{"type":"response.output_audio.delta","item_id":"i","delta":"{sound}"}}'
         for sound in sounds
     }
-    return {**whole, **typed, **heard}
+    return whole | typed | heard

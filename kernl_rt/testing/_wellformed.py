@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import attrs
@@ -46,8 +45,17 @@ def check_well_formed(value: object) -> None:
     _class_check(type(value))(value, type(value).__name__)
 
 
-@cache
-def _class_check(cls: type) -> _Check:
+def _class_check(cls: type[Any]) -> _Check:
+    known = _CLASSES.get(cls)
+    if known is None:
+        known = _CLASSES[cls] = _made_check(cls)
+    return known
+
+
+_CLASSES: dict[type[Any], _Check] = {}
+
+
+def _made_check(cls: type[Any]) -> _Check:
     attrs.resolve_types(cls)
     checks = [(field.name, _check_of(field.type)) for field in attrs.fields(cls)]
 

@@ -73,7 +73,7 @@ def kernl_rt_sweep(request: pytest.FixtureRequest) -> Callable[..., Sequence[Swe
             options["seeds"] = [seed if seed or given else None for seed in _seeds(config)]
         reports: list[SweepReport] = []
         for name in ("trio", "asyncio") if backend is None else (backend,):
-            reports.append(sweep(scenario, backend=name, **options))  # type: ignore[arg-type]
+            reports.append(sweep(scenario, backend=name, **options))
             reports[-1].raise_for_violations()
         return reports
 

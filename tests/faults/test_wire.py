@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable
@@ -16,15 +17,26 @@ from typing import Any
 import anyio
 import pytest
 
-from kernl_rt import RealtimeSession
+from kernl_rt import RealtimeSession, ReconnectPolicy
 from kernl_rt._transport import TrioWebSocketTransport, WebSocketTransport
 from kernl_rt.channels import memory_channel_pair
-from kernl_rt.config import PCM16_24K
+from kernl_rt.config import PCM16_24K, ConnectOptions, SessionConfig
 from kernl_rt.events import ResponseDone, SessionError
 from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge, SessionExpired
 from kernl_rt.simulator import Simulator
 from kernl_rt.testing import FaultyStream, FaultyTransport, Toxics
-from tests.faults.wire import FLAVOURS, URL, OpenAIPeer, backend_of, call, hear, link, network, nothing_left, session_over, watched
+from tests.faults.wire import (
+    FLAVOURS,
+    URL,
+    OpenAIPeer,
+    backend_of,
+    call,
+    hear,
+    link,
+    nothing_left,
+    session_over,
+    watched,
+)
 from tests.transport.peers import BINARY, CLOSE, PING, TEXT, RawPeer, close_frame, frame
 
 pytestmark = pytest.mark.anyio
@@ -250,7 +262,9 @@ async def ends_the_session(flavour: str, code: int, reason: str) -> ConnectionCl
             with anyio.fail_after(5):
                 await watch.session.wait_closed()
     assert (caught.value.code, caught.value.reason) == (code, reason)
-    assert not [event for event in watch.log if isinstance(event, ResponseDone) and event.response.status == "completed"]
+    assert not [
+        event for event in watch.log if isinstance(event, ResponseDone) and event.response.status == "completed"
+    ]
     return caught.value
 
 
@@ -299,6 +313,91 @@ async def test_fault_07_close_4xxx_with_its_reason_verbatim(flavour: str, code: 
 @in_memory
 async def test_fault_07_close_4xxx_ends_the_session(flavour: str) -> None:
     await ends_the_session(flavour, 4401, "Schlüssel gesperrt 🎙")
+
+
+# -- 1 to 7 with reconnecting, as sessions do by default ---------------------------------------------------------------
+
+
+async def half_open(peer: RawPeer) -> None:
+    faulty(peer).sending.timeout = faulty(peer).receiving.timeout = math.inf
+    await anyio.sleep_forever()
+
+
+async def reset(peer: RawPeer) -> None:
+    await peer.send(frame(TEXT, b"{" * 100, length=1000))
+    await anyio.sleep(0.01)
+    faulty(peer).reset()
+
+
+def closing(code: int, reason: str = "") -> Callable[[RawPeer], Awaitable[None]]:
+    async def close(peer: RawPeer) -> None:
+        await peer.send(close_frame(code, reason))
+        await peer.read_until(CLOSE)
+
+    return close
+
+
+async def struck(flavour: str, fault: Callable[[RawPeer], Awaitable[None]]) -> tuple[list[str], list[float]]:
+    """A call whose first link is struck in the middle of a reply; the statuses, and the times of the dials."""
+    links: list[float] = []
+
+    async def script(peer: OpenAIPeer) -> None:
+        links.append(anyio.current_time())
+        first = len(links) == 1
+        await peer.greet()
+        if first:
+            await peer.hear("response.create")
+            await peer.say({"type": "response.created", "response": {"id": "r1", "status": "in_progress"}})
+            await anyio.sleep(1)
+            await fault(peer.raw)
+            return
+        await peer.listen()
+
+    statuses: list[str] = []
+    try:
+        async with call(flavour, script, reconnect=ReconnectPolicy()) as watch:
+            watch.session.on("status", lambda event: statuses.append(event.status))
+            watch.session.send_message("hello")
+            with anyio.fail_after(40):
+                while statuses != ["reconnecting", "connected"] and watch.session.status != "closed":
+                    await anyio.sleep(0.05)
+            if watch.session.status == "connected":
+                # The new link is a sound one.
+                await anyio.sleep(20)
+                assert watch.session.status == "connected"
+    except ConnectionClosed as error:
+        statuses.append(f"{error.code} {error.reason}")
+    return statuses, links
+
+
+@in_memory
+@pytest.mark.parametrize(
+    ("fault", "noticed"),
+    [
+        pytest.param(reset, 0.01, id="fault_01-reset"),
+        pytest.param(half_open, 12, id="fault_02-half-open"),
+        pytest.param(closing(1000), 0, id="fault_03-1000"),
+        pytest.param(closing(1001, "Your session hit the maximum duration of 60 minutes."), 0, id="fault_04-1001"),
+        pytest.param(closing(1011, "internal error"), 0, id="fault_06-1011"),
+    ],
+)
+async def test_fault_01_02_03_04_06_the_session_comes_back(
+    flavour: str, fault: Callable[[RawPeer], Awaitable[None]], noticed: float
+) -> None:
+    statuses, links = await struck(flavour, fault)
+    assert statuses[:2] == ["reconnecting", "connected"]
+    assert len(links) == 2
+    # One second into the reply; then to notice, at most two seconds to close, and the policy's first delay.
+    assert links[1] - links[0] <= 1 + noticed + (2 if fault is half_open else 0) + 0.25 + 0.01
+
+
+@in_memory
+@pytest.mark.parametrize("code", [pytest.param(1008, id="fault_05"), pytest.param(4401, id="fault_07")])
+async def test_fault_05_07_a_close_that_blames_us_is_not_tried_again(flavour: str, code: int) -> None:
+    statuses, links = await struck(flavour, closing(code, "no such account"))
+    assert len(links) == 1
+    assert "reconnecting" not in statuses
+    assert statuses[-1] == f"{code} no such account"
 
 
 # -- 8: a close frame, and the connection stays up ---------------------------------------------------------------------
@@ -447,16 +546,18 @@ async def trace(**toxics: Any) -> list[str]:
     """A whole call with the simulator: everything the session told, but for how long it took."""
     simulator = Simulator(speed=1000, seed=7)
     log: list[str] = []
-    async with nothing_left():
-        async with FaultyTransport(simulator, **toxics) as transport:
-            session: RealtimeSession[Any] = session_over(transport, URL)
-            session.on("event", lambda event: log.append(repr(event)))
-            with anyio.fail_after(10_000):
-                async with session:
-                    await session.ask("hello")
-                    await session.ask("What is the weather?")
-            assert transport.streams == ()
-    return [line for line in log if not line.startswith("LatencyMeasured")]
+    async with nothing_left(), FaultyTransport(simulator, **toxics) as transport:
+        # In words, not sound: one byte at a time, sound takes long.
+        options = ConnectOptions(session_config=SessionConfig(output_modality="text"))
+        session: RealtimeSession[Any] = session_over(transport, URL, connect_options=options)
+        session.on("event", lambda event: log.append(repr(event)))
+        with anyio.fail_after(10_000):
+            async with session:
+                await session.ask("hello")
+                await session.ask("Grüße 🎙")
+        assert transport.streams == ()
+    # Latencies depend on the moment, and the wall clock's time of expiry on when the test runs.
+    return [re.sub(r"expires_at=\d+", "", line) for line in log if not line.startswith("LatencyMeasured")]
 
 
 @in_memory
@@ -633,7 +734,7 @@ def frames_of(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
         {},
         {"latency": 0.1, "jitter": 0.09},
         {"bandwidth": 100_000.0},
-        {"slicer": 3},
+        {"slicer": 100},
         {"timeout": 0.5},
         {"timeout": math.inf},
         {"reset_peer": 0.3},

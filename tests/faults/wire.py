@@ -19,8 +19,8 @@ from kernl_rt.config import ConnectOptions
 from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge
 from kernl_rt.providers import openai
 from kernl_rt.testing import FaultyStream, FaultyTransport, virtual_backend
-from tests.faults.calls import CANARY, Watch, no_reconnect, watching
-from tests.transport.peers import CLOSE, TEXT, RawPeer, frame, raw_server
+from tests.faults.calls import CANARY, Watch, _logged, no_reconnect
+from tests.transport.peers import CLOSE, PING, PONG, TEXT, RawPeer, frame, raw_server
 
 __all__ = [
     "FLAVOURS",
@@ -159,6 +159,8 @@ class OpenAIPeer:
                 self.closed = int.from_bytes(payload[:2], "big")
                 await self.raw.send(frame(CLOSE, payload))
                 raise anyio.EndOfStream
+            if opcode == PING:
+                await self.raw.send(frame(PONG, payload))
             if opcode == TEXT:
                 message: dict[str, Any] = msgspec.json.decode(payload)
                 self.frames.append((anyio.current_time(), message))
@@ -181,14 +183,23 @@ def session_over(transport: RealtimeTransport, url: str, **options: Any) -> Real
 
 @asynccontextmanager
 async def watched(session: RealtimeSession[Any], within: float) -> AsyncIterator[Watch]:
-    """As :func:`watching`; the network and its servers, which outlive a session, are no tasks of its."""
-    async with watching(session, within) as watch:
+    """As ``watching`` for scripted calls; the network and its servers, which outlive a session, are no tasks of its."""
+    watch = Watch(session, within)
+    session.on("event", watch.hear)
+    error: BaseException | None = None
+    # Under a virtual clock a deadlock would hang for real: a timer somewhere turns it into a failure.
+    with _logged() as watch.records, anyio.fail_after(100_000):
         try:
-            yield watch
+            async with session:
+                yield watch
+        except BaseException as exc:
+            error = exc
+            raise
         finally:
             for task in anyio.get_running_tasks():
-                if task.name is not None and ("Faulty" in task.name or "raw_server" in task.name):
+                if any(word in (task.name or "") for word in ("Faulty", "raw_server", "Listener")):
                     watch.before.add(task.id)
+            watch.check(error)
 
 
 @asynccontextmanager

@@ -18,8 +18,7 @@ from typing import Annotated, Any, Literal
 import attrs
 import msgspec
 import pytest
-from providers.frames import CLIENT_FRAMES, ITEMS, SERVER_FRAMES, SESSION
-from providers.frames import recorded as recorded_frames
+from providers.frames import CLIENT_FRAMES, ITEMS, SERVER_FRAMES, SESSION, recorded as recorded_frames
 
 from kernl_rt import Toolkit, tool
 from kernl_rt._core import actions, inputs
@@ -125,12 +124,16 @@ def _decode_client(frame: Frame) -> None:
     try:
         event = codec.decode_client(frame)
     except ProtocolError as error:
-        assert len(str(error)) < 400
-        return
+        return _short(error)
     check_well_formed(event)
     if not isinstance(event, RawClientEvent):
         codec.encode(event)
     _writable(codec.encode_client(event))
+
+
+def _short(error: Exception, most: int = 400) -> None:
+    """An error says what is wrong in some words that can be written anywhere, and does not quote at length."""
+    assert len(str(error).encode()) <= most
 
 
 def _writable(value: object) -> None:
@@ -262,7 +265,7 @@ class _Simulated:
         assert not (isinstance(event, SessionError) and event.source == "protocol"), event
 
     def take(self, frame: Frame) -> None:
-        from kernl_rt.simulator._serving import parse
+        from kernl_rt.simulator._protocols._openai import parse
 
         try:
             found = parse(frame)
@@ -282,7 +285,9 @@ class _Simulated:
 
 
 def _wav_samples() -> list[bytes]:
-    def file(tag: int, channels: int, bits: int, data: bytes, *, extensible: bool = False, before: bytes = b"") -> bytes:
+    def file(
+        tag: int, channels: int, bits: int, data: bytes, *, extensible: bool = False, before: bytes = b""
+    ) -> bytes:
         size = channels * bits // 8
         head = struct.pack("<HHIIHH", 0xFFFE if extensible else tag, channels, 24_000, 24_000 * size, size, bits)
         if extensible:
@@ -322,8 +327,7 @@ def _read_wav(frame: Frame) -> None:
     try:
         layout = wav.parse(read_at, len(data))
     except AudioFileError as error:
-        assert len(str(error)) < 400
-        return
+        return _short(error)
     finally:
         assert asked <= 100_000
     check_well_formed(layout)
@@ -346,8 +350,7 @@ def _load_history(frame: Frame) -> None:
     try:
         items = load_history(frame)
     except MisconfiguredError as error:
-        assert len(str(error)) < 400
-        return
+        return _short(error)
     codec = OpenAICodec()
     for item in items:
         try:
@@ -398,8 +401,7 @@ def _read_arguments(frame: Frame) -> None:
     try:
         values = known.signature.structure(text)
     except ToolArgumentsError as error:
-        assert len(str(error).encode()) <= 4_000, "the model reads this: it must be short, and valid Unicode"
-        return
+        return _short(error, 4_000)  # the model reads this
     for name, value in values.items():
         kinds = {"city": str, "day": str, "days": int, "factor": float, "names": list, "counts": dict, "raw": bytes}
         if name in kinds and value is not None:
@@ -433,9 +435,8 @@ def _read_answer(frame: Frame) -> None:
 
     found = parse_answer(body)
     if found is not None:
-        try:
-            credential = _credential(found)
-        except ProtocolError:
+        credential = _credential(found)
+        if isinstance(credential, ProtocolError):
             return
         secret = credential.secret.reveal()
         assert len(secret) < 8 or secret not in repr(credential)
@@ -448,8 +449,7 @@ def _show_image(frame: Frame) -> None:
     try:
         message = image_message(frame, None, "low", None)
     except MisconfiguredError as error:
-        assert len(str(error)) < 300
-        return
+        return _short(error)
     if isinstance(frame, bytes):
         check_well_formed(message)
     OpenAICodec().encode(ItemCreate(message))

@@ -1,4 +1,6 @@
-"""Every reader of foreign bytes under hostile frames: the short version, from a fixed seed. ``nox -s fuzz`` is the long one.
+"""Every reader of foreign bytes under hostile frames: the short version, from a fixed seed.
+
+``nox -s fuzz`` is the long one.
 
 What the long one has found lies in ``regressions``, one file for each, named after what was wrong.
 """
@@ -199,7 +201,9 @@ WORST: dict[str, Callable[[], bytes]] = {
     "tools": lambda: _filled(
         '{"type":"session.updated","session":{"tools":[', '{"type":"function","name":"f"},', "{}]}}"
     ),
-    "keys": lambda: ('{"type":"session.updated","session":{' + ",".join(f'"{n}":{{}}' for n in range(5_500)) + "}}").encode(),
+    "keys": lambda: (
+        '{"type":"session.updated","session":{' + ",".join(f'"{n}":{{}}' for n in range(5_500)) + "}}"
+    ).encode(),
     "sound": lambda: _filled('{"type":"response.output_audio.delta","item_id":"i","delta":"', "AAAA", '"}'),
 }
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from attrs import define, field
 
 from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, Toolkit
@@ -174,6 +175,8 @@ async def calling(
         config=config,
         toolkits=[Toolkit(id="tools", tools=tools)],
     )
+    # A link that takes nothing for a minute would be given up; here it is the subject.
+    options = {"reconnect": None, "dead_air": None, **options}
     session: RealtimeSession[Any] = RealtimeSession(agent, channel=channel, **options)
     log: list[Any] = []
     session.on("event", lambda event: None if event.sheddable else log.append(event))

@@ -49,6 +49,10 @@ BOUNDED = {
     f"{_STATE}.conversation._early": 256,
     f"{_STATE}.finished": 64,
     f"{_STATE}.guardrails._watches": 64,
+    f"{_STATE}.tools._over": 256,
+    f"{_STATE}.tools._calls": 264,
+    "kernl_rt._core.toolcalls.Call": 264,
+    "kernl_rt._core.toolcalls.Group": 264,
     "kernl_rt._core.guardrails._Watch": 64,
     "kernl_rt._core.guardrails._Progress": 64,
 }
@@ -146,7 +150,7 @@ class Talk:
         response, item = self.begin()
         for number in range(3):
             call = f"c{self.turn}.{number}"
-            self.peer.say(tool_call("look", call, '{"number": %d}' % number, response, f"f{call}"))
+            self.peer.say(tool_call("look", call, f'{{"number": {number}}}', response, f"f{call}"))
         self.end(response, item)
         await anyio.sleep(1)
         self.end(*self.begin(f"r{self.turn}+"))
@@ -225,7 +229,7 @@ async def talking(**options: Any) -> AsyncIterator[Talk]:
     channel, human = memory_channel_pair(hear_buffer=48_000)
     guardrail: Guardrail[Any] = Guardrail("polite", lambda text, context: "forbidden" in text)
     session: RealtimeSession[Any] = RealtimeSession(
-        agent, channel=channel, recover_after=2.0, guardrails=[guardrail], **options
+        agent, channel=channel, recover_after=2.0, guardrails=[guardrail], reconnect=None, dead_air=None, **options
     )
     session.on("error", lambda event: None)
 
@@ -279,6 +283,22 @@ async def test_promise_26_an_iterator_that_nobody_asks_holds_no_more_than_its_bu
         for name in [name for name in after if name.startswith("kernl_rt.items.")]:
             assert after.pop(name) <= waiting * (KEPT + 10) * 2
         assert grown(alive, after, 400) == {}
+
+
+async def test_promise_26_settled_tool_calls_are_forgotten() -> None:
+    """Four hundred calls; with them goes what each was told, up to 64 KiB."""
+    async with talking() as talk:
+        for number in range(400):
+            name = f"r{number}"
+            talk.peer.say(created(name), tool_call("look", f"c{number}", f'{{"number": {number}}}', name, f"f{number}"))
+            talk.peer.say(done(name))
+            await anyio.sleep(0.5)
+            talk.peer.say(created(f"{name}+"), done(f"{name}+"))
+            await talk.forget_the_old()
+        sizes = sizes_of(talk.session, FOREIGN)
+        assert sizes[f"{_STATE}.conversation._calls"] <= KEPT
+        assert sizes[f"{_STATE}.tools._calls"] <= 264
+        assert census()["kernl_rt._core.toolcalls.Call"] <= 264
 
 
 async def test_the_walk_finds_what_grows() -> None:

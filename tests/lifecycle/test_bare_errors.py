@@ -36,6 +36,13 @@ async def link_is_lost(session: Any) -> None:
     await anyio.sleep(60)
 
 
+async def link_is_lost_while_the_body_has_tasks(session: Any) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 60)
+        group.start_soon(anyio.sleep, 60)
+        session.model.peer.hang_up(1011, "gone")
+
+
 async def nobody_hears_an_error(session: Any) -> None:
     session.model.peer.say(refusal("odd", message="no"))
     await anyio.sleep(60)
@@ -52,6 +59,7 @@ async def body_and_link(session: Any) -> None:
     [
         (body_raises, Mine),
         (link_is_lost, ConnectionClosed),
+        (link_is_lost_while_the_body_has_tasks, ConnectionClosed),
         (nobody_hears_an_error, ProviderError),
         (body_and_link, Mine),
     ],
@@ -62,10 +70,9 @@ async def test_promise_24_one_error_comes_out_bare(
     session = make_session(**WITHOUT_RECONNECT)
     log: list[Any] = []
     session.on("status", log.append)
-    with anyio.fail_after(100), nothing_left(session, log):
-        with pytest.raises(kind) as caught:
-            async with session:
-                await end(session)
+    with anyio.fail_after(100), nothing_left(session, log), pytest.raises(kind) as caught:
+        async with session:
+            await end(session)
     assert caught.value.__cause__ is None
     assert not isinstance(caught.value.__context__, BaseExceptionGroup), "the group it came in is not shown"
 
@@ -142,9 +149,8 @@ async def test_promise_24_a_group_of_the_bodys_own_and_another_error() -> None:
 
 
 async def test_promise_24_ctrl_c_wins() -> None:
-    with pytest.raises(Urgent, match="now"):
-        with bare():
-            raise BaseExceptionGroup("a", [Mine("one"), BaseExceptionGroup("b", [Urgent("now"), Mine("two")])])
+    with pytest.raises(Urgent, match="now"), bare():
+        raise BaseExceptionGroup("a", [Mine("one"), BaseExceptionGroup("b", [Urgent("now"), Mine("two")])])
 
 
 async def test_promise_24_two_stay_a_group_that_is_no_deeper_than_it_must_be() -> None:

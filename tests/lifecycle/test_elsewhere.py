@@ -1,4 +1,4 @@
-"""A session is for one thread, one event loop and one process: a verb from elsewhere is refused, and changes nothing."""
+"""A session is for one thread, one event loop, one process: a verb from elsewhere is refused, and changes nothing."""
 
 from __future__ import annotations
 

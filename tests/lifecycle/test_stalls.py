@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -81,10 +80,10 @@ def test_without_a_clock_nothing_stalls() -> None:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("kernl_rt._session.session.perf_counter", clock)
-    yield clock
+    return clock
 
 
 def sleepy(call: Call, clock: Clock, topic: str, seconds: float) -> None:
@@ -139,7 +138,7 @@ async def test_a_stall_while_closing_is_still_heard(clock: Clock) -> None:
 @pytest.mark.usefixtures("real_clock")
 async def test_by_the_real_clock() -> None:
     async with calling() as call:
-        call.session.on("audio", lambda event: time.sleep(0.08))  # type: ignore[arg-type]
+        call.session.on("audio", lambda event: time.sleep(0.08))
         await call.says(created(), audio())
         assert call.seen(AudioDelta)
     [stall] = [e for e in call.seen(LoopStalled) if e.during == "audio.output.delta"]

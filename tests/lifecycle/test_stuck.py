@@ -117,20 +117,19 @@ async def test_it_is_watched_however_the_session_ends(how: str) -> None:
 
     with anyio.fail_after(100):
         try:
-            async with anyio.create_task_group() as group:
-                async with session:
-                    peer = session.model.peer  # type: ignore[attr-defined]
-                    peer.say(tool_call("stubborn"))
-                    await quiet()
-                    if how == "scope":
-                        group.cancel_scope.cancel()
-                    elif how == "sibling":
-                        group.start_soon(fail)
-                    elif how == "link":
-                        peer.hang_up(1011)
-                    else:
-                        raise RuntimeError("body")
-                    await anyio.sleep(50)
+            async with anyio.create_task_group() as group, session:
+                peer = session.model.peer  # type: ignore[attr-defined]
+                peer.say(tool_call("stubborn"))
+                await quiet()
+                if how == "scope":
+                    group.cancel_scope.cancel()
+                elif how == "sibling":
+                    group.start_soon(fail)
+                elif how == "link":
+                    peer.hang_up(1011)
+                else:
+                    raise RuntimeError("body")
+                await anyio.sleep(50)
         except (Exception, BaseExceptionGroup):
             assert how != "scope"
         else:

@@ -164,7 +164,6 @@ class Provider:
             self.accepted.append(self.sent[event_id])
             self._begin()
             return
-        assert self.active in self.own, "a request while the reply to an earlier one runs"
         assert self.active not in self.sent[event_id].known, "a request although we knew of the reply"
         self.refused.append(event_id)
         code = "conversation_already_has_active_response"

@@ -7,7 +7,7 @@ import pytest
 
 from kernl_rt.providers import openai
 from kernl_rt.simulator import Pace, Simulator
-from kernl_rt.testing._check_model import check_model
+from kernl_rt.testing import check_model
 
 pytestmark = pytest.mark.anyio
 

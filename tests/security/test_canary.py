@@ -107,7 +107,6 @@ async def test_promise_25_a_call(flavour: str) -> None:
     with watching(CANARIES) as watch:
         async with Simulator(api_key=KEY, speed=50).serve() as url:
             assert await call(watch, session_at(url, flavour), use) is None
-    assert watch.records > 0, "nothing was logged: the watch is blind"
 
 
 async def test_promise_25_a_minted_key(flavour: str) -> None:
@@ -166,7 +165,7 @@ async def test_promise_25_a_redirect_is_not_followed(flavour: str) -> None:
     async def elsewhere(peer: RawPeer) -> None:
         reached.append(await peer.stream.receive())
 
-    with watching(CANARIES) as watch:
+    with watching(Canaries(KEY, AZURE)) as watch:
         async with raw_server(elsewhere) as other, quoting("302 Found", Location=f"http://127.0.0.1:{other}/") as port:
             error = await call(watch, session_at(f"http://127.0.0.1:{port}/v1", flavour))
             with pytest.raises(RealtimeError) as caught:
@@ -246,7 +245,8 @@ async def test_promise_25_nobody_there(flavour: str, where: str) -> None:
 )
 async def test_promise_25_a_url_that_is_refused(flavour: str, base: str) -> None:
     with watching(CANARIES) as watch:
-        watch.value(model_at(base), "model") if "@" in base or "?" in base else None
+        if "://sk-" not in base:  # nothing tells this host from another
+            watch.add("model", repr(model_at(base)))
         agent: RealtimeAgent[Any] = RealtimeAgent(id="a", name="A", instructions="Hm.", model=model_at(base))
         error: Exception | None = None
         try:
@@ -307,9 +307,7 @@ async def _mint_quoting(peer: RawPeer) -> None:
     await http_answer(peer, "401 Unauthorized", {}, body)
 
 
-@pytest.mark.parametrize(
-    "script", [_mint_hang_up, _mint_text, _mint_half, _mint_garbage, _mint_no_date, _mint_quoting]
-)
+@pytest.mark.parametrize("script", [_mint_hang_up, _mint_text, _mint_half, _mint_garbage, _mint_no_date, _mint_quoting])
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 async def test_promise_25_minting_that_fails(script: Any, backend: str) -> None:
     with watching(CANARIES) as watch:
@@ -389,27 +387,26 @@ async def test_the_watch_sees(how: str, backend: str) -> None:
         key = KEY
         raise ValueError(len(key))
 
-    with pytest.raises(AssertionError, match="show a canary"):
-        with watching(CANARIES) as watch:
-            match how:
-                case "log":
-                    logging.getLogger("kernl_rt.deep.down").debug("sent %s", {"Authorization": KEY})
-                case "variable":
+    with pytest.raises(AssertionError, match="show a canary"), watching(CANARIES) as watch:
+        match how:
+            case "log":
+                logging.getLogger("kernl_rt.deep.down").debug("sent %s", {"Authorization": KEY})
+            case "variable":
+                try:
+                    fail()
+                except ValueError as error:
+                    watch.error(error)
+            case "hidden":
+                try:
                     try:
                         fail()
-                    except ValueError as error:
-                        watch.error(error)
-                case "hidden":
-                    try:
-                        try:
-                            fail()
-                        except ValueError:
-                            raise TypeError from None
-                    except TypeError as error:
-                        watch.error(error)
-                case "event":
-                    watch.event(SessionError("no", code=KEY))
-                case "repr":
-                    watch.value({"a": [KEY]}, "value")
-                case "warning":
-                    warnings.warn(KEY, stacklevel=1)
+                    except ValueError:
+                        raise TypeError from None
+                except TypeError as error:
+                    watch.error(error)
+            case "event":
+                watch.event(SessionError("no", code=KEY))
+            case "repr":
+                watch.value({"a": [KEY]}, "value")
+            case "warning":
+                warnings.warn(KEY, stacklevel=1)

@@ -316,4 +316,13 @@ def assert_in_order(part: list[Any], whole: list[Any]) -> None:
     assert all(id(event) in rest for event in part if event.kind != "dropped"), "events in another order"
 
 
-SCENARIOS = [connecting, conversation, consuming, tool_as_victim, own_task_group, listening, clumsy_listener, closing]
+SCENARIOS = [
+    connecting,
+    conversation,
+    consuming,
+    tool_as_victim,
+    own_task_group,
+    listening,
+    clumsy_listener,
+    closing,
+]

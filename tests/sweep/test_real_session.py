@@ -9,6 +9,7 @@ import os
 
 import pytest
 from sweep.scenarios import SCENARIOS
+from sweep.strokes import STROKES
 from sweep.wires import over_a_wire
 
 from kernl_rt.testing import sweep
@@ -20,12 +21,12 @@ SEEDS = int(os.environ.get("KERNL_RT_SWEEP_SEEDS", "0"))
 pytestmark = pytest.mark.timeout(7200 if SEEDS else 60)
 
 
-@pytest.mark.parametrize("scenario", [*SCENARIOS, over_a_wire], ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, over_a_wire, *STROKES], ids=lambda scenario: scenario.__name__)
 def test_cancelled_at_every_step(scenario: Scenario, backend: Backend) -> None:
     if SEEDS:
         report = sweep(scenario, backend=backend, seeds=[None, *range(1, SEEDS)])
         print(f"{scenario.__name__} {backend}: {report.points} points, {report.runs} runs, {report.elapsed:.0f} s")
     else:
-        report = sweep(scenario, backend=backend, seeds=(None, 7), limit=24)
+        report = sweep(scenario, backend=backend, seeds=(None, 7), limit=12)
     report.raise_for_violations()
     assert report.leaving <= 5.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -17,8 +17,7 @@ from kernl_rt.config import Capabilities, ConnectOptions, Credential, SessionCon
 from kernl_rt.exceptions import ConnectionClosed, ConnectRefusedError, HandshakeError, ProtocolError
 from kernl_rt.items import Message
 from kernl_rt.simulator import Simulator
-from kernl_rt.testing import ModelPeer, ScriptedModel
-from kernl_rt.testing._check_model import check_model
+from kernl_rt.testing import ModelPeer, ScriptedModel, check_model
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +40,7 @@ FAULTS = {
     "half a sample": "no whole samples",
     "arguments are no JSON": "JSON object",
     "a call without an id": "has an id",
-    "a refusal is raised": "ProviderRefusal|raised",
+    "a refusal is raised": "ProviderRefusal came out",
     "a strange frame is raised": "strange frames",
     "the end hangs": "did not end within",
     "the end is another error": "ConnectionClosed, not",
@@ -49,12 +48,12 @@ FAULTS = {
     "the body's error in a group": "not in a group",
     "the body's error is swallowed": "was swallowed",
     "a cancellation is swallowed": "cancellation",
-    "leaving takes a minute": "leaving took",
-    "the link stays open": "leaving closes the link",
+    "leaving takes a minute": "leaving took|swallowed",
+    "the link stays open": "leaving closes the link|still running",
     "a task stays": "still running",
     "another dial error": "HandshakeError|as it is",
     "its own transport": "dials with the transport",
-    "shared state": "over the other|waiting for",
+    "shared state": "two at once",
     "check lets everything pass": "check\\(\\) refuses",
     "no formats": "at least one format",
 }
@@ -70,22 +69,23 @@ class FaultyConnection(RealtimeConnection):
     fault: str
     shared: list[Any]
     last: Sequence[Any] = ()
+    again: Sequence[Any] = ()
     finished: list[Any] = field(factory=list)
 
     async def receive(self) -> Sequence[Any]:
-        if self.fault == "a cancelled receive doubles" and self.last:
-            again, self.last = self.last, ()
+        if self.fault == "a cancelled receive doubles" and self.again:
+            again, self.again = self.again, ()
             return again
         try:
             events = list(await self.inner.receive())
+        except anyio.get_cancelled_exc_class():
+            self.again = self.last
+            raise
         except ConnectionClosed as closed:
             raise await self._end(closed) from None
         if self.fault == "a cancelled receive loses":
             await anyio.lowlevel.checkpoint()
-        if self.fault == "a cancelled receive doubles":
-            self.last = events
-            await anyio.lowlevel.checkpoint()
-            self.last = ()
+        self.last = events
         return self._spoilt(events)
 
     async def _end(self, closed: ConnectionClosed) -> Exception:
@@ -190,41 +190,55 @@ class FaultyModel(RealtimeModel):
 
     @asynccontextmanager
     async def _connect(self, config: Any, options: Any, transport: Any) -> AsyncIterator[RealtimeConnection]:
-        dialled = self.inner.connect(config, options, transport=transport)
         try:
-            connection = await dialled.__aenter__()
+            async with self._dialled(self.inner.connect(config, options, transport=transport)) as connection:
+                if self.fault == "a task stays":
+                    self.outside.start_soon(anyio.sleep, 3_600)
+                with self._spoilt_end():
+                    yield FaultyConnection(connection, self.fault, self.shared)
+                if self.fault == "leaving takes a minute":
+                    await anyio.sleep(60)
         except ConnectRefusedError:
             if self.fault == "another dial error":
                 raise HandshakeError("no") from None
             raise
-        if self.fault == "a task stays":
-            self.outside.start_soon(anyio.sleep, 3_600)
+
+    @contextmanager
+    def _spoilt_end(self) -> Iterator[None]:
         try:
-            yield FaultyConnection(connection, self.fault, self.shared)
+            yield
         except LookupError as error:
             if self.fault == "the body's error in a group":
                 raise ExceptionGroup("mine", [error]) from None
-            if self.fault != "the body's error is swallowed":
+            if self.fault not in ("the body's error is swallowed", "leaving takes a minute"):
                 raise
         except anyio.get_cancelled_exc_class():
             if self.fault != "a cancellation is swallowed":
                 raise
-        finally:
-            with anyio.CancelScope(shield=True):
-                if self.fault == "leaving takes a minute":
-                    await anyio.sleep(60)
-                if self.fault == "the link stays open":
-                    self.outside.start_soon(_late, dialled)
-                else:
-                    await dialled.__aexit__(None, None, None)
 
+    @asynccontextmanager
+    async def _dialled(self, dialled: Any) -> AsyncIterator[RealtimeConnection]:
+        if self.fault != "the link stays open":
+            async with dialled as connection:
+                yield connection
+            return
+        connections: list[RealtimeConnection] = []
+        arrived = anyio.Event()
 
-async def _late(dialled: Any) -> None:
-    await anyio.sleep(1)
+        async def hold() -> None:
+            async with dialled as connection:
+                connections.append(connection)
+                arrived.set()
+                await anyio.sleep(3_600)
+
+        self.outside.start_soon(hold)
+        await arrived.wait()
+        yield connections[0]
 
 
 async def checked(fault: str) -> None:
     simulator = Simulator()
+    broken: AssertionError | None = None
     with anyio.fail_after(10_000):
         async with anyio.create_task_group() as outside:
             try:
@@ -233,8 +247,11 @@ async def checked(fault: str) -> None:
                     transport=simulator.transport(),
                     timeout=20.0,
                 )
-            finally:
-                outside.cancel_scope.cancel()
+            except AssertionError as error:
+                broken = error
+            outside.cancel_scope.cancel()
+    if broken is not None:
+        raise broken
 
 
 async def test_a_good_model_passes() -> None:

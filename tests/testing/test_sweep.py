@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from kernl_rt.exceptions import MisconfiguredError
-from kernl_rt.testing import Deadlock, Livelock, Probe, SweepFailed, run_once, sweep
+from kernl_rt.testing import Deadlock, Flavour, Livelock, Probe, SweepFailed, run_once, sweep
 from kernl_rt.testing._sweep import Backend
 
 
@@ -43,8 +43,33 @@ def test_each_point_is_another_place(backend: Backend) -> None:
     assert dry.result == 3
     assert dry.points == 3
     assert [run_once(three_steps, backend=backend, k=k).result for k in range(1, 4)] == [0, 1, 2]
-    # Here the sleep is over already, and the cancellation meets the next one; after the last there is none.
-    assert [run_once(three_steps, backend=backend, k=k, flavour="resumed").result for k in range(1, 4)] == [1, 2, 3]
+
+
+async def handed_over(probe: Probe) -> str:
+    """How far the victim came: it waits for another task, and then passes a checkpoint."""
+    came = "waits"
+    handed = anyio.Event()
+
+    async def other() -> None:
+        await anyio.sleep(1)
+        handed.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        with probe.victim():
+            await handed.wait()
+            came = "has it"
+            await anyio.lowlevel.checkpoint()
+            came = "kept it"
+    return came
+
+
+def test_before_during_and_after_a_handover(backend: Backend) -> None:
+    """Resumed at its own step, the victim has what it waited for, and is cut where it next waits."""
+    flavours: list[Flavour] = ["parked", "resumed"]
+    for flavour in flavours:
+        came = [run_once(handed_over, backend=backend, k=k, flavour=flavour).result for k in range(1, 6)]
+        assert sorted(set(came)) == ["has it", "kept it", "waits"]
 
 
 def test_a_report_adds_up(backend: Backend) -> None:

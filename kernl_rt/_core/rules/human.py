@@ -67,7 +67,7 @@ def _append(state: State, audio: bytes, *, captured: bool) -> None:
     turn.uncommitted += len(audio)
     event = AudioInputAppend(audio)
     linked = state.lifecycle.linked
-    state.utterance.add(event, brief=not (turn.manual or turn.speaking), offline=not linked)
+    state.utterance.add(event, brief=turn.idle, offline=not linked)
     if linked:
         state.out.append(Send(event, Lane.AUDIO, captured))
 
@@ -98,7 +98,7 @@ def speech_started(state: State, event: SpeechStarted, now: float) -> None:
 
 
 def speech_stopped(state: State, event: SpeechStopped, now: float) -> None:
-    state.turn.speaking = False
+    state.turn.speaking, state.turn.ending = False, True
     interruption.noise_stopped(state, now)
     state.emit(event)
 
@@ -128,7 +128,7 @@ def activity_reported(state: State, input: ActivityReported, now: float) -> None
 
 
 def committed(state: State, event: AudioInputCommitted, now: float) -> None:
-    state.turn.speaking = False
+    state.turn.speaking = state.turn.ending = False
     if not state.turn.manual:
         state.turn.uncommitted = 0
     state.utterance.committed(event.item_id, manual=state.turn.manual)
@@ -223,6 +223,10 @@ def event_submitted(state: State, input: EventSubmitted, now: float) -> None:
     ordered = isinstance(event, (AudioInputAppend, AudioInputClear, AudioInputCommit))
     if isinstance(event, (AudioInputClear, AudioInputCommit)):
         state.turn.uncommitted = 0
+    if isinstance(event, AudioInputClear) and not state.lifecycle.linked:
+        state.utterance.add(event)  # the provider's buffer went with its link
+        state.settle(input.command)
+        return
     state.send(event, Lane.AUDIO if ordered else Lane.COMMAND)
     key = f"item:{event.item.id}" if isinstance(event, ItemCreate) and event.item.id else _ANSWERS.get(type(event))
     if key is None:

@@ -15,7 +15,7 @@ from typing import Literal
 from kernl_rt._core.actions import ClearPlayback, Disconnect, Lane, Reconnect, Send
 from kernl_rt._core.arbiter import Wish
 from kernl_rt._core.inputs import ConnectFailed, ConnectionLost
-from kernl_rt._core.rules import changes, interruption, reply, seeds
+from kernl_rt._core.rules import changes, interruption, reply, seeds, tools
 from kernl_rt._core.state import Interruption, State
 from kernl_rt.events import (
     AudioDelta,
@@ -87,7 +87,12 @@ def _meaning(state: State, error: Exception) -> Exception:
 
 
 def _peaceful(state: State) -> bool:
-    return not state.redial.on or (state.arbiter.state == "idle" and not state.arbiter.waiting)
+    return not state.redial.on or not (_owes(state) or state.tools.open_calls() or len(state.backlog))
+
+
+def _owes(state: State) -> bool:
+    """Whether a reply runs, is asked for or wished for, or the human's turn waits for one."""
+    return state.arbiter.state != "idle" or bool(state.arbiter.waiting) or state.turn.awaiting is not None
 
 
 def _end(state: State, error: Exception | None, reason: str) -> None:
@@ -107,7 +112,7 @@ def drop(state: State, delay: float, reason: str, now: float) -> None:
     """Take leave of a link: the reply that ran on it is over, and what is owed is remembered."""
     state.move("drop", reason)
     state.provider_expired = None
-    state.turn.speaking = False
+    state.turn.speaking = state.turn.ending = False
     lost = CommandLost(f"the connection ended: {reason}")
     state.settle_wishes(state.arbiter.disconnect(), lost)
     if state.turn.awaiting is not None:
@@ -134,7 +139,9 @@ def _end_reply(state: State, running: str, now: float) -> None:
     said = any(part in (AudioDelta, TextDelta, OutputTranscriptDelta) for part, _ in state.finals)
     again: tuple[Wish, ...] = ()
     if not stopped and not said:
-        if not state.tools.made_calls(running or None):
+        # What waits to be heard is cut before the reply counts as over, which would let it go on.
+        tools.cut_off(state, now, running)
+        if not state.tools.owes_reply(running):
             served = state.arbiter.release()
             again = served.wishes if served is not None else (Wish(),)
         _cut_off(state, running or None, now)
@@ -212,8 +219,7 @@ def configured(state: State, now: float) -> None:
             state.backlog.reject(event.event_id or "")  # it went along with the call
         else:
             state.send(event)
-    if fresh:
-        state.out.extend(Send(event, Lane.AUDIO) for event in state.utterance.again())
+    state.out.extend(Send(event, Lane.AUDIO) for event in state.utterance.again())
     changes.advance(state, now)
     state.ask_for_replies(now)
 
@@ -234,18 +240,16 @@ def resumable(state: State, event: SessionResumable, now: float) -> None:
 
 def rotate(state: State, now: float) -> None:
     """Change the link before the provider ends it, when nobody notices."""
-    if state.lifecycle.linked and state.redial.due(now, quiet=_quiet(state)):
-        state.redial.rotate()
+    if state.lifecycle.linked and state.redial.due(now, quiet=_quiet(state)) and state.redial.rotate(now):
         drop(state, 0.0, ROTATION, now)
 
 
 def _quiet(state: State) -> bool:
     """Nobody speaks, nothing is owed, and everything that was said has been acknowledged."""
-    owed = state.arbiter.state != "idle" or state.arbiter.waiting or state.turn.awaiting is not None
     open_calls = bool(state.tools.open_calls())
     answered = not len(state.backlog) and state.changes.sent is None
     still = state.silent and not state.turn.speaking and state.pause is None and state.interruption is None
-    return answered and still and not owed and not open_calls and state.farewell is None
+    return answered and still and not _owes(state) and not open_calls and state.farewell is None
 
 
 def silent_too_long(state: State, now: float) -> None:

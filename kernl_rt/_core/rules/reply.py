@@ -72,7 +72,7 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
         state.finished.append(state.arbiter.running)
         state.playback.finish(state.arbiter.running)
     interruption.confirm(state, now)
-    state.turn.awaiting = None
+    state.turn.awaiting, state.turn.ending = None, False
     state.arbiter.created(response.id)
     state.in_conversation = response.conversation_id is not None
     state.finals.clear()

@@ -99,7 +99,8 @@ def error(state: State, event: SessionError, now: float) -> None:
         elif state.lifecycle.status == "connecting":
             fail(state, _connect_error(event), event.message)
         else:
-            links.failed_to_connect(state, ConnectFailed(_connect_error(event)), now)
+            # No random is in here: the whole time is waited.
+            links.failed_to_connect(state, ConnectFailed(_connect_error(event), jitter=1.0), now)
         return
     if event.source == "provider" and _attribute(state, event, now):
         return
@@ -119,6 +120,7 @@ def _attribute(state: State, event: SessionError, now: float) -> bool:
     pending = state.backlog.reject(blamed) if blamed is not None else None
     if pending is not None:
         tools.refused(state, pending.event_id)
+        state.utterance.refused(pending.event_id)
         rejection = CommandRejected(event.message, code=event.code)
         told = state.settle_wishes(state.arbiter.drop(pending.event_id), rejection)
         state.settle(pending.command, rejection)
@@ -135,6 +137,8 @@ def _connect_error(event: SessionError) -> ConnectError:
     kind = _CONNECT_ERRORS.get(event.code or "")
     if kind is not None:
         return kind(event.message, code=event.code)
+    if "server_error" in (event.type, event.code):
+        return ConnectError(event.message, code=event.code)  # its own fault, not the configuration's
     return ConfigurationRejected(event.message, code=event.code, param=event.param)
 
 

@@ -25,6 +25,7 @@ from kernl_rt.events import (
 #: What the model is told of a call that the human cut short.
 INTERRUPTED = "The human interrupted; the call was cancelled."
 UNHEARD = "The human interrupted before hearing this; the tool did not run."
+CUT_OFF = "The connection was lost before the human heard this; the tool did not run."
 LOOPING = "This call was repeated too often in a short time and was refused. Do not repeat it."
 
 
@@ -176,7 +177,7 @@ def interrupted(state: State, now: float, *, response_id: str | None = None) -> 
     With ``response_id`` it concerns the calls of that reply alone.
     """
     concerned = [call for call in state.tools.open_calls() if response_id in (None, call.group.response_id)]
-    _cut(state, concerned, now)
+    _cut(state, concerned, now, UNHEARD)
     for call in concerned:
         if call.state != "settled" and call.traits.on_interrupt == "cancel":
             _stop(state, call)
@@ -185,16 +186,17 @@ def interrupted(state: State, now: float, *, response_id: str | None = None) -> 
 
 def cut_off(state: State, now: float, response_id: str | None) -> None:
     """The rest of a reply will not come: what waited for it to be heard does not run. All else goes on."""
-    _cut(state, [call for call in state.tools.open_calls() if call.group.response_id == response_id], now)
+    mine = [call for call in state.tools.open_calls() if call.group.response_id == response_id]
+    _cut(state, mine, now, CUT_OFF)
 
 
-def _cut(state: State, calls: list[Call], now: float) -> None:
+def _cut(state: State, calls: list[Call], now: float, why: str) -> None:
     held = [call for call in calls if call.state == "held"]
     for call in held:
         # All of them first: the end of one lets the others go on, and with the sound gone nothing is unheard any more.
         call.cut = True
     for call in held:
-        end(state, call, "cancelled", UNHEARD, now, owes=False)
+        end(state, call, "cancelled", why, now, owes=False)
 
 
 def reply_over(state: State, response: Response, asks: tuple[int, ...], now: float) -> bool:

@@ -59,8 +59,8 @@ class OpenAICodec:
         is wrong and where, and holds nothing of the frame; one of an unknown type is a ``RawServerEvent``. What is
         nested deeper than 128 levels is refused: whoever prints, compares or sends it again would recurse over it.
         """
-        if len(message) >= _WORTH_CUTTING and (event := _decode_audio(message)) is not None:
-            return (event,)
+        if len(message) >= _WORTH_CUTTING and (sound := _decode_audio(message)) is not None:
+            return (sound,)
         frame: Any = None
         try:
             frame = _read_object(message)

@@ -28,7 +28,8 @@ class _Unknown(Kind):
     """An item of another kind (``item_reference`` is one), or of a role that we do not know: whole in ``extra``."""
 
     def decode(self, value: Any) -> UnknownItem:
-        name, status = value.get("id"), value.get("status")
+        name = value.get("id")
+        status: Any = value.get("status")
         return UnknownItem(
             id=name if isinstance(name, str) else None,
             status=status if isinstance(status, str) and status in _STATUS.words else None,

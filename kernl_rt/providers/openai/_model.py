@@ -43,6 +43,7 @@ def realtime(
     project: str | None = None,
     headers: Headers | None = None,
     config: SessionConfig | None = None,
+    insecure: bool = False,
 ) -> OpenAIModel:
     """A realtime model of OpenAI, or of a service that speaks its protocol at ``base_url``.
 
@@ -50,6 +51,9 @@ def realtime(
     ``OPENAI_API_KEY``, ``OPENAI_BASE_URL`` (default ``https://api.openai.com/v1``), ``OPENAI_ORG_ID`` and
     ``OPENAI_PROJECT_ID``. ``headers`` are added to every request and win over ours. ``config`` is laid under the
     configuration of every session.
+
+    A base URL without TLS (``http``, ``ws``) is taken for this machine only: a key must not cross a network in the
+    open. ``insecure=True`` allows it (inside a cluster, say), and so does handing a transport to the session.
 
     Raises:
         MisconfiguredError: ``model`` is empty, or ``config`` asks for what the model cannot do.
@@ -62,6 +66,7 @@ def realtime(
         project=project,
         headers=headers or {},
         config=config or SessionConfig(),
+        insecure=insecure,
     )
     made.check(SessionConfig())
     return made
@@ -102,6 +107,7 @@ class OpenAIModel(RealtimeModel):
     project: str | None = None
     headers: Headers = field(factory=dict, converter=_secrets, repr=False)
     config: SessionConfig = field(factory=SessionConfig, repr=False)
+    insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
 
     def check(self, config: SessionConfig) -> None:
@@ -126,10 +132,11 @@ class OpenAIModel(RealtimeModel):
     ) -> AsyncIterator[RealtimeConnection]:
         self.check(config)
         url = self.url()
-        headers = self._headers(None if credential is None else credential.secret, options.headers)
+        headers = self._headers(None if credential is None else credential.secret, _secrets(options.headers))
         if transport is None:
             from kernl_rt._transport.websocket import WebSocketTransport
 
+            self._check_secure(url)
             transport = WebSocketTransport()
         async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
             yield CodecConnection(stream, OpenAICodec(self.config, redact=prepare_headers(headers).redact))
@@ -156,7 +163,11 @@ class OpenAIModel(RealtimeModel):
         if expires_after is not None:
             body["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
         url = _address(self._base_url(), _WEB_SCHEMES, "/realtime/client_secrets", None)
-        return _credential(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
+        self._check_secure(url)
+        minted = _credential(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
+        if isinstance(minted, ProtocolError):
+            raise minted
+        return minted
 
     def url(self) -> str:
         """Where a session connects to.
@@ -165,6 +176,16 @@ class OpenAIModel(RealtimeModel):
             MisconfiguredError: the base URL is not one.
         """
         return _address(self._base_url(), _SOCKET_SCHEMES, "/realtime", self.name)
+
+    def _check_secure(self, url: str) -> None:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        near = host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
+        if parts.scheme in ("http", "ws") and not near and not self.insecure:
+            raise MisconfiguredError(
+                "the base URL has no TLS, so the key would cross the network in the open: use https:// or wss://, "
+                "or allow it with realtime(…, insecure=True)"
+            )
 
     def _base_url(self) -> str:
         return self.base_url or _environment("OPENAI_BASE_URL") or _BASE_URL
@@ -181,7 +202,7 @@ class OpenAIModel(RealtimeModel):
         ours.update({name: value for name, value in about.items() if value and name.lower() not in given})
         overridden = {name.lower() for name in more}
         kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        return {**ours, **kept, **_secrets(more)}
+        return {**ours, **kept, **more}
 
     def _key(self, secret: Secret | None) -> Secret:
         secret = secret or self.api_key
@@ -230,16 +251,17 @@ def _address(base: str, schemes: Mapping[str, str], path: str, model: str | None
     return urlunsplit((schemes[parts.scheme], parts.netloc, above + path, urlencode(query), ""))
 
 
-def _credential(answer: Mapping[str, Any]) -> Credential:
+def _credential(answer: Mapping[str, Any]) -> Credential | ProtocolError:
+    """Returns the error, because the variables of a frame that raises are shown by some, and here one is the secret."""
     value, expires_at = answer.get("value"), answer.get("expires_at")
     if not isinstance(value, str) or not value:
-        raise ProtocolError("the answer of client_secrets holds no value")
+        return ProtocolError("the answer of client_secrets holds no value")
     if not isinstance(expires_at, (int, float)) or isinstance(expires_at, bool):
-        raise ProtocolError("the answer of client_secrets does not say when the secret expires")
+        return ProtocolError("the answer of client_secrets does not say when the secret expires")
     try:
         moment = datetime.fromtimestamp(expires_at, tz=UTC)
     except (ValueError, OverflowError, OSError):
-        raise ProtocolError("the answer of client_secrets says an expiry that is no date") from None
+        return ProtocolError("the answer of client_secrets says an expiry that is no date")
     session = answer.get("session")
     said = {key: item for key, item in session.items() if key != "client_secret"} if isinstance(session, dict) else {}
     return Credential(value, moment, extra={"session": said} if said else {})
