@@ -178,6 +178,8 @@ def _is_deep(said: Any) -> bool:
 
 
 def _clipped(text: str) -> str:
+    """What may stand in a message: short, and text that can be written anywhere."""
+    text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _QUOTED else text[: _QUOTED - 1] + "…"
 
 

@@ -18,7 +18,7 @@ from kernl_rt.testing import virtual_backend
 # A failing example is printed so that it can be run again; in CI the examples are the same in every run.
 settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("dev", print_blob=True, deadline=None)
-# For hours, not for every change: ``nox -s traces`` or ``pytest --hypothesis-profile campaign``. The variable scales it.
+# For hours, not for every change: ``nox -s traces``. The variable scales it.
 _CAMPAIGN = max(int(100_000 * float(os.environ.get("KERNL_RT_CAMPAIGN", "1"))), 1)
 settings.register_profile(
     "campaign", max_examples=_CAMPAIGN, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -112,8 +112,11 @@ class Conversation:
 
     def remove(self, item_id: str) -> bool:
         self._early.pop(item_id, None)
-        if self._items.pop(item_id, None) is None:
+        item = self._items.pop(item_id, None)
+        if item is None:
             return False
+        if isinstance(item, FunctionCall) and item.call_id is not None:
+            self._calls.pop(item.call_id, None)
         self._order.remove(item_id)
         self._cuts.pop(item_id, None)
         self._reply_of.pop(item_id, None)
@@ -137,6 +140,10 @@ class Conversation:
         return True
 
     # -- tool calls ---------------------------------------------------------------------------------------------------
+
+    def knows_call(self, call_id: str) -> bool:
+        """Whether the history holds this call."""
+        return call_id in self._calls
 
     def called(self, event: ToolCalled) -> bool:
         """The model made a call: it is in progress until its outcome is known."""

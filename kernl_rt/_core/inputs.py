@@ -87,6 +87,11 @@ class Tick:
 
 
 @frozen
+class SpeakerStuck:
+    """More sound waits for the channel than may."""
+
+
+@frozen
 class Stopped:
     """Every task of the session has ended."""
 
@@ -285,6 +290,7 @@ Input: TypeAlias = (
     | ConnectionLost
     | ConnectFailed
     | Tick
+    | SpeakerStuck
     | Stopped
     | PlaybackCleared
     | ChannelEnded

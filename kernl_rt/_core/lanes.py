@@ -46,6 +46,11 @@ class Outbox:
         return sum(len(lane) for lane in self._lanes.values())
 
     @property
+    def commands(self) -> int:
+        """Commands and tool results that wait."""
+        return len(self._lanes[Lane.COMMAND])
+
+    @property
     def dropped_ms(self) -> float:
         return self._format.ms(self.dropped_bytes)
 

@@ -171,6 +171,7 @@ RULES: Final[dict[type, Rule]] = {
     OutputTranscriptDelta: reply.partial,
     ResponseDone: reply.done,
     inputs.PlaybackCleared: silencing.playback_cleared,
+    inputs.SpeakerStuck: reply.speaker_stuck,
     inputs.CheckReturned: guarding.returned,
     # tools
     ToolCalled: reply.tool_called,

@@ -27,6 +27,8 @@ LIMIT = 8
 #: The same call (tool and arguments) more often than this within :data:`LOOP_SECONDS` is a loop, and refused.
 LOOP_CALLS = 5
 LOOP_SECONDS = 10.0
+#: So many calls that are over are remembered, with what the model was told of each.
+_REMEMBERED = 256
 
 CallState: TypeAlias = Literal["held", "asking", "waiting", "running", "settled"]
 
@@ -109,6 +111,8 @@ class ToolLedger:
     def __init__(self) -> None:
         self._calls: dict[str, Call] = {}
         self._groups: dict[str | None, Group] = {}
+        #: Calls of groups that are over, the oldest first.
+        self._over: deque[str] = deque()
         self._recent: deque[tuple[float, str, str]] = deque()
         #: Tools whose calls a human has approved once and for all.
         self.approved: set[str] = set()
@@ -173,7 +177,12 @@ class ToolLedger:
 
     def finish(self, group: Group) -> bool:
         """Whether the group is complete; it then leaves the ledger."""
-        return group.complete and self._groups.pop(group.response_id, None) is not None
+        if not group.complete or self._groups.pop(group.response_id, None) is None:
+            return False
+        self._over.extend(call.call_id for call in group.calls)
+        while len(self._over) > _REMEMBERED:
+            del self._calls[self._over.popleft()]
+        return True
 
     def drain_asks(self) -> list[int]:
         """Commands that wait for an answer which will not come any more."""

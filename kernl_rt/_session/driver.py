@@ -16,8 +16,10 @@ from typing import Any, Literal
 import anyio
 
 from kernl_rt._core import actions, inputs
+from kernl_rt._core.backlog import LIMIT
 from kernl_rt._core.lanes import Outbox
 from kernl_rt._core.machine import SessionMachine, Settings
+from kernl_rt._core.rules.reply import PLAYBACK_LIMIT
 from kernl_rt._emitter import Emitter, Listener, name_of
 from kernl_rt._session.command import Command
 from kernl_rt._session.home import Home
@@ -59,6 +61,8 @@ class Driver:
         self.streams = streams
         self.outbox = Outbox(settings.input_format, live=live)
         self.to_channel: deque[bytes | None] = deque()
+        #: Bytes of sound in it.
+        self.channel_bytes = 0
         self.to_tools: deque[actions.StartTool | actions.CheckApproval] = deque()
         self.model_gate, self.channel_gate, self.tools_gate, self.clock_gate = Gate(), Gate(), Gate(), Gate()
         self.to_guardrails: deque[actions.StartCheck] = deque()
@@ -133,6 +137,12 @@ class Driver:
             self._home.check(verb)
 
     @property
+    def full(self) -> bool:
+        """No more commands are taken: too many wait for an answer, or for the socket."""
+        # One request for a reply may stand among the commands that wait for the socket.
+        return self.machine.full or len(self._commands) >= LIMIT or self.outbox.commands > LIMIT
+
+    @property
     def open_commands(self) -> int:
         return len(self._commands)
 
@@ -149,7 +159,10 @@ class Driver:
 
     def _play(self, action: actions.Play) -> None:
         self.to_channel.append(action.audio)
+        self.channel_bytes += len(action.audio)
         self.channel_gate.open()
+        if self.channel_bytes > PLAYBACK_LIMIT:
+            self.feed(inputs.SpeakerStuck())
 
     def _flush(self, action: actions.FlushPlayback) -> None:
         self.to_channel.append(None)
@@ -158,6 +171,7 @@ class Driver:
     def _clear(self, action: actions.ClearPlayback) -> None:
         """Drop our own queue first, then the channel's, so that nothing slips in between."""
         self.to_channel.clear()
+        self.channel_bytes = 0
         if self.clear_channel is not None:
             try:
                 position = self.clear_channel()

@@ -65,6 +65,7 @@ async def channel_out(driver: Driver, channel: RealtimeChannel) -> None:
                 if audio is None:
                     await channel.flush()
                 else:
+                    driver.channel_bytes -= len(audio)
                     await channel.send(audio)
             await driver.channel_gate.wait()
     except Exception as exc:

@@ -43,6 +43,8 @@ __all__ = ["Runner"]
 
 #: Seconds that the user's functions get to end before both sides are closed.
 GRACE = 2.0
+#: Seconds that the link and the channel then get to say goodbye.
+PARTING = 2.0
 
 
 @define
@@ -101,7 +103,7 @@ class Runner:
                         await nursery.start(self._human_side, driver, self.channel, config, name="kernl_rt channel")
                 if self._connecting.cancelled_caught:
                     raise driver.error or self._closed_early()
-                nursery.start_soon(self._part, driver, name="kernl_rt farewell")
+                nursery.start_soon(self._part, driver, nursery.cancel_scope, name="kernl_rt farewell")
                 await self._converse(driver, task_status)
                 self._quiet.set()
             if driver.error is not None:
@@ -175,11 +177,12 @@ class Runner:
                 await driver.stopping.wait()
             nursery.cancel_scope.cancel()
 
-    async def _part(self, driver: Driver) -> None:
+    async def _part(self, driver: Driver, everything: anyio.CancelScope) -> None:
         """Close both sides once the user's functions have ended, or have had their time."""
         await driver.stopping.wait()
         with anyio.move_on_after(GRACE):
             await self._quiet.wait()
+        everything.deadline = anyio.current_time() + PARTING
         driver.hang_up()
         if self._human is not None:
             self._human.cancel()

@@ -347,10 +347,6 @@ class RealtimeSession(Verbs[T]):
                         await runner.run(task_status)
                     finally:
                         self._stopped.set()
-        except GeneratorExit:
-            # Nobody runs this task any more: its event loop was dropped, and the session with it.
-            left()
-            raise
         finally:
             left.detach()
             self._closed.set()

@@ -229,6 +229,6 @@ class Verbs(Listening, Generic[T]):
     def _free(self, verb: str) -> Driver:
         """The driver, if it can take a command."""
         driver = self._live(verb)
-        if driver.machine.full:
-            raise LaneFull(f"too many commands wait for the provider's answer; {verb}() was not taken")
+        if driver.full:
+            raise LaneFull(f"too many commands wait for the link or for an answer; {verb}() was not taken")
         return driver

@@ -200,7 +200,7 @@ BASE64: Kind = _Base64()
 
 
 class ListOf(Kind):
-    """A list of one kind, read into a tuple. More than ``most`` elements are refused: one frame must not hold up all."""
+    """A list of one kind, read into a tuple. More than ``most`` elements are refused: no frame may stop all else."""
 
     def __init__(self, item: Kind, most: int = 1_000) -> None:
         self.item = item

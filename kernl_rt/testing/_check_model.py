@@ -15,35 +15,32 @@ where the far end allows it.
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, evolve, field, frozen
 
 from kernl_rt import events as ev
-from kernl_rt.abc import MessageStream, RealtimeConnection, RealtimeModel, RealtimeTransport
+from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import (
     AudioFormat,
     Capabilities,
     ConnectOptions,
     Credential,
-    Secret,
     SessionConfig,
     ToolDefinition,
     TurnDetection,
 )
-from kernl_rt.events._base import Event
 from kernl_rt.exceptions import ConnectionClosed, ConnectRefusedError, MisconfiguredError, RealtimeError
-from kernl_rt.items import ContentPart, Message
-from kernl_rt.testing._check_channel import _Bound, _cancelled_at, _leaves, _require
+from kernl_rt.testing._check_channel import _Bound, _leaves, _require
+from kernl_rt.testing._check_model_link import Meddler, Meddling
+from kernl_rt.testing._check_model_talk import CutReceive, Talk
 
 __all__ = ["Prompts", "check_model"]
 
-E = TypeVar("E")
 #: Plays the provider until it is cancelled.
 Provider = Callable[[RealtimeModel], Coroutine[Any, Any, None]]
 
@@ -147,178 +144,6 @@ def _tasks() -> int:
 
 
 @define
-class _Meddler(MessageStream):
-    """A link between the model and its transport that can be forged and cut."""
-
-    inner: MessageStream
-    forged: deque[str | bytes] = field(factory=deque)
-    cut: ConnectionClosed | None = None
-    _changed: anyio.Event = field(factory=anyio.Event)
-
-    def forge(self, frame: str | bytes) -> None:
-        self.forged.append(frame)
-        self._changed.set()
-
-    def close(self, code: int) -> None:
-        self.cut = ConnectionClosed(code, "cut by the check")
-        self._changed.set()
-
-    async def receive(self) -> Sequence[str | bytes]:
-        while True:
-            if self.forged:
-                frames = list(self.forged)
-                self.forged.clear()
-                return frames
-            if self.cut is not None:
-                raise ConnectionClosed(self.cut.code, self.cut.reason)
-            self._changed = anyio.Event()
-            got: list[str | bytes] = []
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._either, group.cancel_scope)
-                got += await self.inner.receive()
-                group.cancel_scope.cancel()
-            if got:
-                return got
-
-    async def _either(self, scope: anyio.CancelScope) -> None:
-        await self._changed.wait()
-        scope.cancel()
-
-    async def send(self, message: str | bytes) -> None:
-        if self.cut is not None:
-            raise ConnectionClosed(self.cut.code, self.cut.reason)
-        await self.inner.send(message)
-
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        await self.inner.aclose(code, reason)
-
-
-@define
-class _Meddling(RealtimeTransport):
-    """Dials with another transport, and remembers its links."""
-
-    inner: RealtimeTransport
-    links: list[_Meddler] = field(factory=list)
-    open: int = 0
-    refusal: Exception | None = None
-
-    def connect(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str | Secret] = {},
-        subprotocols: Sequence[str] = (),
-        max_message_size: int = 4 * 2**20,
-    ) -> AbstractAsyncContextManager[MessageStream]:
-        return self._connect(url, headers, subprotocols, max_message_size)
-
-    @asynccontextmanager
-    async def _connect(self, url: str, headers: Any, subprotocols: Any, limit: int) -> AsyncIterator[MessageStream]:
-        if self.refusal is not None:
-            raise self.refusal
-        dialled = self.inner.connect(url, headers=headers, subprotocols=subprotocols, max_message_size=limit)
-        async with dialled as stream:
-            self.links.append(link := _Meddler(stream))
-            self.open += 1
-            try:
-                yield link
-            finally:
-                self.open -= 1
-
-
-@define
-class _Talk:
-    """One connection, and all that was heard over it."""
-
-    connection: RealtimeConnection
-    able: Capabilities
-    timeout: float
-    receive: Callable[[], Coroutine[Any, Any, Sequence[Any]]]
-    log: list[Any] = field(factory=list)
-    _waiting: deque[Any] = field(factory=deque)
-
-    async def say(self, *events: ev.ClientEvent) -> None:
-        for event in events:
-            with _Bound(f"send({type(event).__name__})", self.timeout):
-                await self.connection.send(event)
-
-    async def hear(self) -> Any:
-        """The next event."""
-        while not self._waiting:
-            batch = await self.receive()
-            _require(len(batch) > 0, "receive() gives at least one event")
-            self._waiting.extend(batch)
-        event = self._waiting.popleft()
-        _require(isinstance(event, Event), f"receive() gave {event!r}, which is no event of a model")
-        self.log.append(event)
-        return event
-
-    async def until(self, kind: type[E], found: Callable[[E], bool] = lambda event: True, *, errors: bool = False) -> E:
-        """The next event of a kind. What the provider refuses meanwhile is a failure, unless errors are expected."""
-        with _Bound(f"waiting for {kind.__name__}", self.timeout):
-            while True:
-                event = await self.hear()
-                if isinstance(event, kind) and found(event):
-                    return event
-                if isinstance(event, ev.SessionError) and not errors:
-                    raise AssertionError(f"the far end refused: {event.message}")
-        raise AssertionError("unreachable")  # pragma: no cover
-
-    async def configure(self, config: SessionConfig) -> None:
-        await self.say(ev.SessionUpdate(config, event_id="event_check_config"))
-        if self.able.confirms_configuration:
-            await self.until(ev.SessionUpdated)
-        else:
-            await self.until(ev.SessionCreated)
-
-    async def write(self, text: str, item_id: str, *, errors: bool = False) -> None:
-        """A message of the human's, which is acknowledged by its id."""
-        message = Message("user", [ContentPart("input_text", text=text)], id=item_id)
-        await self.say(ev.ItemCreate(message, event_id=f"event_{item_id}"))
-        await self.until(ev.ItemCreated, lambda event: event.item.id == item_id, errors=errors)
-
-    async def ask(self, text: str, item_id: str) -> ev.ResponseDone:
-        await self.write(text, item_id)
-        await self.say(ev.ResponseCreate())
-        return await self.reply()
-
-    async def reply(self) -> ev.ResponseDone:
-        """A whole reply, which holds together."""
-        created = await self.until(ev.ResponseCreated)
-        start = len(self.log)
-        name = created.response.id
-        done = await self.until(ev.ResponseDone, lambda event: event.response.id == name)
-        _holds_together(name, self.log[start:])
-        return done
-
-    async def silence(self, name: str | None) -> None:
-        """After its end nothing more of a reply is said."""
-        start = len(self.log)
-        with anyio.move_on_after(0.5):
-            while True:
-                await self.hear()
-        late = [event.kind for event in self.log[start:] if name and getattr(event, "response_id", None) == name]
-        _require(not late, f"after the end of its reply came {late}")
-
-
-def _holds_together(name: str | None, log: list[Any]) -> None:
-    """Deltas name their reply and add up to the final words; nothing begins twice."""
-    again = [event for event in log if isinstance(event, ev.ResponseCreated) and event.response.id == name]
-    _require(not again, "a reply is created once")
-    for delta, final in ((ev.TextDelta, ev.TextDone), (ev.OutputTranscriptDelta, ev.OutputTranscript)):
-        pieces: dict[Any, str] = {}
-        for event in log:
-            if isinstance(event, delta):
-                _require(event.response_id in (None, name), f"{event.kind} names another reply than the one that runs")
-                part = event.item_id, event.content_index or 0
-                pieces[part] = pieces.get(part, "") + event.text
-            elif isinstance(event, final):
-                said = pieces.pop((event.item_id, event.content_index or 0), event.text)
-                _require(said == event.text, f"the pieces say {said[:60]!r}, the whole {event.text[:60]!r}")
-        _require(not pieces, f"{final.kind} comes after its pieces, before the reply is over")
-
-
-@define
 class _Checks:
     factory: Callable[[], RealtimeModel]
     transport: RealtimeTransport | None
@@ -336,7 +161,7 @@ class _Checks:
     def __attrs_post_init__(self) -> None:
         self.able = self.factory().capabilities
 
-    def parts(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    def parts(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         able = self.able
         parts = [self.opening, self.two_at_once, self.a_written_turn, self.a_spoken_reply, self.a_tool_call]
         parts += [self.a_committed_turn] if able.manual_turns else []
@@ -348,7 +173,7 @@ class _Checks:
         return parts
 
     @asynccontextmanager
-    async def connected(self, model: RealtimeModel | None = None, *, cut: bool = False) -> AsyncIterator[_Talk]:
+    async def connected(self, model: RealtimeModel | None = None, *, cut: bool = False) -> AsyncIterator[Talk]:
         """A connection that is not configured yet, with its provider beside it."""
         model = model or self.factory()
         async with anyio.create_task_group() as tasks:
@@ -356,8 +181,8 @@ class _Checks:
                 tasks.start_soon(self.provider, model)
             async with self._dial(model) as connection:
                 _require(isinstance(connection, RealtimeConnection), "connect() gives a RealtimeConnection")
-                receive = _Cut(connection).receive if cut else connection.receive
-                yield _Talk(connection, self.able, self.timeout, receive)
+                receive = CutReceive(connection).receive if cut else connection.receive
+                yield Talk(connection, self.able, self.timeout, receive)
             tasks.cancel_scope.cancel()
 
     def _dial(
@@ -441,7 +266,7 @@ class _Checks:
     def spoken(self) -> SessionConfig:
         return self.config.merged(SessionConfig(output_modality="audio"))
 
-    def _is_sound(self, talk: _Talk) -> None:
+    def _is_sound(self, talk: Talk) -> None:
         sounds = [event for event in talk.log if isinstance(event, ev.AudioDelta)]
         _require(bool(sounds), "a spoken reply has sound")
         _require(all(isinstance(event.audio, bytes) for event in sounds), "sound is decoded: bytes")
@@ -482,7 +307,7 @@ class _Checks:
                 await talk.say(ev.ResponseCreate())
             await talk.reply()
 
-    async def _speaking(self, talk: _Talk) -> str | None:
+    async def _speaking(self, talk: Talk) -> str | None:
         """A long reply that has begun to speak."""
         await talk.configure(self.spoken)
         await talk.write(self.prompts.long, "item_check")
@@ -531,7 +356,7 @@ class _Checks:
                 _require(told in (None, "Be brief."), f"the configuration that was accepted says {told!r}")
             await self._lives(talk, self.able.can_update)
 
-    async def _lives(self, talk: _Talk, able: bool = True) -> None:
+    async def _lives(self, talk: Talk, able: bool = True) -> None:
         """The connection still answers, whatever was asked of it; what it is not able to may be refused."""
         await talk.write("still there?", f"item_check_{len(talk.log)}", errors=not able)
 
@@ -563,7 +388,7 @@ class _Checks:
             await talk.configure(self.text)
             for frame, wanted in ((self.unknown_frame, ev.RawServerEvent), (self.broken_frame, ev.SessionError)):
                 link.forge(frame)
-                event = await talk.until(wanted, errors=True)  # type: ignore[type-var]
+                event = await talk.until(wanted, errors=True)
                 if isinstance(event, ev.SessionError):
                     _require(event.source == "protocol", f"a broken frame is told as an error of {event.source}")
                 await self._lives(talk)
@@ -598,7 +423,7 @@ class _Checks:
         assert self.transport is not None
         refusal = ConnectRefusedError("nobody listens")
         try:
-            async with self._dial(self.factory(), _Meddling(self.transport, refusal=refusal)):
+            async with self._dial(self.factory(), Meddling(self.transport, refusal=refusal)):
                 pass
         except ConnectRefusedError as error:
             _require(error is refusal, "the transport's error comes out as it is")
@@ -606,9 +431,9 @@ class _Checks:
         raise AssertionError("connect() hid that nobody listens")
 
     @asynccontextmanager
-    async def _meddled(self) -> AsyncIterator[tuple[_Talk, _Meddler]]:
+    async def _meddled(self) -> AsyncIterator[tuple[Talk, Meddler]]:
         assert self.transport is not None
-        meddling = _Meddling(self.transport)
+        meddling = Meddling(self.transport)
         checks = evolve(self, transport=meddling)
         async with checks.connected() as talk:
             _require(len(meddling.links) == 1, "connect() dials with the transport that it is given, once")
@@ -624,8 +449,8 @@ class _Checks:
     async def leaving_in_the_midst_of_a_reply(self) -> None:
         await self._left(self._speaking)
 
-    async def _left(self, first: Callable[[_Talk], Coroutine[Any, Any, Any]]) -> None:
-        meddling = _Meddling(self.transport) if self.transport is not None else None
+    async def _left(self, first: Callable[[Talk], Coroutine[Any, Any, Any]]) -> None:
+        meddling = Meddling(self.transport) if self.transport is not None else None
         for way in (self._by_an_exception, self._by_a_cancellation):
             model = self.factory()
             async with anyio.create_task_group() as tasks:
@@ -635,12 +460,12 @@ class _Checks:
                 tasks.cancel_scope.cancel()
             _require(meddling is None or meddling.open == 0, "leaving closes the link")
 
-    async def _by_an_exception(self, dialled: Any, first: Callable[[_Talk], Coroutine[Any, Any, Any]]) -> None:
+    async def _by_an_exception(self, dialled: Any, first: Callable[[Talk], Coroutine[Any, Any, Any]]) -> None:
         mistake = LookupError("of the body")
         start = anyio.current_time()
         try:
             async with dialled as connection:
-                await first(_Talk(connection, self.able, self.timeout, connection.receive))
+                await first(Talk(connection, self.able, self.timeout, connection.receive))
                 start = anyio.current_time()
                 raise mistake
         except LookupError as error:
@@ -651,11 +476,11 @@ class _Checks:
             raise AssertionError("an exception of the body was swallowed")
         _require(anyio.current_time() - start <= _LEAVING, f"leaving took more than {_LEAVING:g} seconds")
 
-    async def _by_a_cancellation(self, dialled: Any, first: Callable[[_Talk], Coroutine[Any, Any, Any]]) -> None:
+    async def _by_a_cancellation(self, dialled: Any, first: Callable[[Talk], Coroutine[Any, Any, Any]]) -> None:
         start = anyio.current_time()
         with anyio.CancelScope() as scope:
             async with dialled as connection:
-                await first(_Talk(connection, self.able, self.timeout, connection.receive))
+                await first(Talk(connection, self.able, self.timeout, connection.receive))
                 start = anyio.current_time()
                 scope.cancel()
                 while True:  # until the cancellation comes through, whatever is still said
@@ -663,27 +488,6 @@ class _Checks:
                     await checkpoint()
         _require(scope.cancelled_caught, "a cancellation was swallowed")
         _require(anyio.current_time() - start <= _LEAVING, f"leaving took more than {_LEAVING:g} seconds")
-
-
-class _Cut:
-    """Cancels ``receive`` by the clock, then at its first wait, its second, and so on, until it gets through."""
-
-    def __init__(self, connection: RealtimeConnection) -> None:
-        self._connection = connection
-        self._pauses = (0.0, 0.001, 0.01, 0.03)
-        self._count = 0
-
-    async def receive(self) -> Sequence[ev.ServerEvent]:
-        self._count += 1
-        with anyio.move_on_after(self._pauses[self._count % len(self._pauses)]):
-            return await self._connection.receive()
-        for step in range(1, 50):
-            cut, events = await _cancelled_at(self._connection.receive, step)
-            if not cut:
-                assert events is not None
-                return events
-            await anyio.sleep(0.001)
-        return await self._connection.receive()
 
 
 def _refuses(model: RealtimeModel, config: SessionConfig, flag: str) -> None:

@@ -34,23 +34,25 @@ class PromiseChecker:
             ...
         checker.check()
 
-    =============================  ====================================================================================
-    ``no task outlives``           when :meth:`check` is called, no task runs that did not run when the checker was made
-    ``closed last and once``       the status ``closed`` comes once, and nothing after it
-    ``closed in time``             from ``closing`` to ``closed`` at most ``bound`` seconds
-    ``everything released``        connections and the channel were left; a :class:`ScriptedModel` and a
-                                   ``MemoryChannel`` say so themselves
-    the grammar of a trace         see :class:`TraceGrammar`: order within a reply, one outcome for each tool call …
-    ``one reply at a time``        no ``response.create`` while a reply runs, or while another waits for its answer
-    ``one outcome per tool call``  also on the wire: the model is told once
-    ``a call runs once``           where the tools say :meth:`ran`
-    ``silent after interrupted``   no sound of an interrupted reply is sent to the channel
-    ``truncated at what was        whole milliseconds, no more than was received, no more than the channel says was
-    heard``                        heard
-    ``played in order``,           what is sent to the channel is the next sound of a reply that was received, and the
-    ``played without gaps``        replies before it were sent whole, or interrupted
-    ``whole frames in order``      one event is sent at a time, and none after one that was cut half way
-    =============================  ====================================================================================
+    ===============================  ===================================================================================
+    ``no task outlives``             when :meth:`check` is called, no task runs that did not run when the checker was
+                                     made
+    ``closed last and once``         the status ``closed`` comes once, and nothing after it
+    ``closed in time``               from ``closing`` to ``closed`` at most ``bound`` seconds
+    ``everything released``          connections and the channel were left; a :class:`ScriptedModel` and a
+                                     ``MemoryChannel`` say so themselves
+    ``one reply at a time``          no ``response.create`` while a reply runs, or while another waits for its answer
+    ``one outcome per tool call``    each call ends once, and the model is told once
+    ``a call runs once``             where the tools say :meth:`ran`
+    ``silent after interrupted``     no sound of an interrupted reply is sent to the channel
+    ``truncated at what was heard``  whole milliseconds, no more than was received, no more than the channel says was
+                                     heard
+    ``played in order``              what is sent to the channel is the next sound of a reply that was received
+    ``played without gaps``          the replies before it were sent whole, or interrupted
+    ``whole frames in order``        one event is sent at a time, and none after one that was cut half way
+    ===============================  ===================================================================================
+
+    Also the whole grammar of a trace: see :class:`TraceGrammar`.
 
     Leave out the model or the channel, and what needs them is not checked. Listening counts as hearing errors: an
     ``error`` that nobody else listens for does not end a watched session.

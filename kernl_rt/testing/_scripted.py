@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
-from attrs import evolve
+from attrs import evolve, frozen
 
 from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import PCM16_24K, Capabilities, ConnectOptions, Credential, SessionConfig
@@ -81,8 +81,9 @@ class _Mailbox(Generic[E]):
 class ModelPeer:
     """The provider's end of one connection."""
 
-    def __init__(self, *, acknowledge: bool) -> None:
+    def __init__(self, *, acknowledge: bool, session_id: str = "sess_scripted") -> None:
         self._acknowledge = acknowledge
+        self._session_id = session_id
         self._from_session: _Mailbox[ClientEvent] = _Mailbox()
         self._to_session: _Mailbox[ServerEvent] = _Mailbox()
         self._closing: ConnectionClosed | None = None
@@ -136,7 +137,7 @@ class ModelPeer:
     def _answer(self, event: ClientEvent) -> None:
         match event:
             case SessionUpdate(config=config):
-                info = SessionInfo(id="sess_scripted", model="scripted", config=config)
+                info = SessionInfo(id=self._session_id, model="scripted", config=config)
                 self.say(SessionCreated(info), SessionUpdated(info))
             case ItemCreate(item=item, previous_item_id=previous):
                 done = evolve(item, status="completed")
@@ -152,6 +153,15 @@ class ModelPeer:
     def _close(self) -> None:
         self._from_session.end()
         self.closed.set()
+
+
+@frozen
+class Dialled:
+    """One attempt to connect: when, in seconds of the loop's clock, and with what."""
+
+    at: float
+    config: SessionConfig
+    options: ConnectOptions
 
 
 class _ScriptedConnection(RealtimeConnection):
@@ -179,10 +189,14 @@ class ScriptedModel(RealtimeModel):
         self.capabilities: Capabilities = capabilities or Capabilities(
             input_formats=(PCM16_24K,), output_formats=(PCM16_24K,)
         )
-        self._acknowledge = acknowledge
+        #: Whether the peers of later connections answer by themselves.
+        self.acknowledge = acknowledge
+        self._refusals: deque[Exception | None] = deque()
         self._arrivals: _Mailbox[ModelPeer] = _Mailbox()
         #: The peers of all connections so far.
         self.peers: list[ModelPeer] = []
+        #: Every attempt to connect, also those that came to nothing.
+        self.dials: list[Dialled] = []
 
     @property
     def peer(self) -> ModelPeer:
@@ -192,6 +206,14 @@ class ScriptedModel(RealtimeModel):
     async def accept(self) -> ModelPeer:
         """Wait for the next connection and take its other end."""
         return await self._arrivals.take_one()
+
+    def refuse(self, *errors: Exception) -> None:
+        """Each of the next attempts to connect raises one of ``errors``, in order."""
+        self._refusals.extend(errors)
+
+    def hang(self, attempts: int = 1) -> None:
+        """So many of the next attempts to connect, after those that are refused, never come to an end."""
+        self._refusals.extend([None] * attempts)
 
     def check(self, config: SessionConfig) -> None:
         """Everything goes."""
@@ -204,11 +226,21 @@ class ScriptedModel(RealtimeModel):
         credential: Credential | None = None,
         transport: RealtimeTransport | None = None,
     ) -> AbstractAsyncContextManager[RealtimeConnection]:
-        return self._connect()
+        return self._connect(config, options)
 
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[RealtimeConnection]:
-        peer = ModelPeer(acknowledge=self._acknowledge)
+    async def _connect(self, config: SessionConfig, options: ConnectOptions) -> AsyncIterator[RealtimeConnection]:
+        self.dials.append(Dialled(anyio.current_time(), config, options))
+        if self._refusals:
+            error = self._refusals.popleft()
+            await anyio.lowlevel.checkpoint()
+            if error is None:
+                await anyio.sleep_forever()
+            else:
+                raise error
+        number = len(self.peers) + 1
+        name = "sess_scripted" if number == 1 else f"sess_scripted_{number}"
+        peer = ModelPeer(acknowledge=self.acknowledge, session_id=name)
         self.peers.append(peer)
         self._arrivals.put(peer)
         try:

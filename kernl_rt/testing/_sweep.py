@@ -211,7 +211,10 @@ def sweep(
 
 class _Tally:
     def __init__(self, scenario: Scenario, backend: Backend, step_limit: int, stop_after: int | None) -> None:
-        self._scenario, self._backend, self._step_limit, self._stop_after = scenario, backend, step_limit, stop_after
+        self._scenario = scenario
+        self._backend: Backend = backend
+        self._step_limit = step_limit
+        self._stop_after = stop_after
         self._violations: list[Violation] = []
         self.points = self._runs = 0
         self._longest = self._leaving = 0.0

@@ -33,7 +33,18 @@ from kernl_rt.exceptions import AudioFileError, ChannelError, ConnectError, Real
 from kernl_rt.items import Message
 from kernl_rt.tool import tool
 from tests.faults.calls import under_fault
-from tests.scenarios.calls import TENTH, audio, audio_done, created, done, item_added, make_session, quiet, tool_call, transcript
+from tests.scenarios.calls import (
+    TENTH,
+    audio,
+    audio_done,
+    created,
+    done,
+    item_added,
+    make_session,
+    quiet,
+    tool_call,
+    transcript,
+)
 
 pytestmark = pytest.mark.anyio
 

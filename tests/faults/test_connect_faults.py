@@ -226,7 +226,7 @@ async def test_fault_10_a_network_that_comes_back_is_dialled_again(flavour: str)
             transport.receiving.down = True
             with anyio.fail_after(60):
                 await anyio.sleep(5)
-                assert session.status == "reconnecting"
+                assert statuses[-1] == "reconnecting"
                 assert 2 <= len(transport.dials) <= 20
                 transport.receiving.clear()
                 while session.status != "connected":
@@ -260,7 +260,6 @@ async def test_fault_11_a_handshake_of_one_byte_a_second_is_given_up_after_ten(f
         start = anyio.current_time()
         await fails(transport, url, ConnectTimeout)
         assert anyio.current_time() - start == pytest.approx(10, abs=0.01)
-        assert transport.streams == ()
 
 
 async def test_fault_11_a_handshake_that_never_ends(flavour: str) -> None:

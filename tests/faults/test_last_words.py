@@ -55,3 +55,19 @@ async def test_a_trip_while_hanging_up_lets_the_session_end() -> None:
         call.peer.say(done("r1", "cancelled"))
         await call.session.wait_closed()
         assert await command.settled() is True
+
+
+@pytest.mark.anyio
+async def test_a_listener_that_interrupts_and_closes_is_told_of_both() -> None:
+    """Both verbs wait until the listener is done; what the channel answers to the first comes before the second."""
+    async with under_fault(channel=MemoryChannel()) as call:
+
+        def enough(event: Any) -> None:
+            call.session.interrupt()
+            call.session.close()
+
+        await call.says(created(), audio(ms=5_000))
+        call.session.on("transcript", enough)
+        await call.says(transcript("what must not be said"))
+        await call.session.wait_closed()
+    assert [event.reason for event in call.seen(Interrupted)] == ["requested"]

@@ -27,7 +27,7 @@ from kernl_rt.items import FunctionCall, FunctionCallOutput
 from kernl_rt.policy import ReconnectPolicy
 from kernl_rt.testing import ModelPeer
 from tests.faults.calls import CANARY, FaultyCall, under_fault, wired
-from tests.scenarios.calls import audio, created, done, item_added, quiet, refusal, tool_call
+from tests.scenarios.calls import audio, audio_done, created, done, item_added, quiet, refusal, tool_call, transcript
 
 pytestmark = pytest.mark.anyio
 
@@ -80,8 +80,6 @@ async def test_fault_03_what_was_heard_whole_is_not_said_again() -> None:
     """All its sound had come: only the word that it is over is missing."""
     async with redialling() as call:
         call.session.request_reply()
-        from tests.scenarios.calls import audio_done, transcript
-
         await call.says(created(), item_added(), audio(ms=100), transcript("Hello."), audio_done())
         call.peer.hang_up(1000)
         new = await back(call)
@@ -193,17 +191,6 @@ def said(peer: ModelPeer) -> list[Any]:
         elif isinstance(event, ToolResult):
             items.append(FunctionCallOutput(event.call_id, event.output))
     return items
-
-
-async def test_fault_42_it_costs_no_attempt() -> None:
-    """An expiry is planned, not a fault: however often it comes, the session lives."""
-    async with redialling() as call:
-        for _ in range(20):
-            await anyio.sleep(3_600)
-            call.peer.hang_up(1001, EXPIRED)
-            call.peer._closing = SessionExpired(1001, EXPIRED)
-            await back(call)
-        assert call.session.status == "connected"
 
 
 async def test_fault_42_without_reconnecting_it_is_told_as_what_it_is() -> None:

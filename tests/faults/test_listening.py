@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from kernl_rt import RealtimeSession
 from kernl_rt.events import AudioDelta, CustomEvent, OutputTranscript, ToolFinished
 from tests.faults.calls import under_fault
 from tests.scenarios.calls import make_session, quiet
@@ -22,28 +24,33 @@ MISSPELT = {
 }
 
 
-@pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
-@pytest.mark.parametrize("how", ["on", "once", "decorator", "async", "events"])
-def test_a_misspelt_topic_is_told(name: str, meant: str, how: str) -> None:
+async def asynchronous(event: Any) -> None:
+    pass
+
+
+LISTEN: dict[str, Callable[[RealtimeSession[Any], str], object]] = {
+    "on": lambda session, name: session.on(name, print),
+    "once": lambda session, name: session.once(name, print),
+    "decorator": lambda session, name: session.on(name)(print),
+    "async": lambda session, name: session.on(name, asynchronous),
+    "events": lambda session, name: session.events(name),
+}
+
+
+@pytest.mark.parametrize("listen", LISTEN.values(), ids=LISTEN)
+def test_a_misspelt_topic_is_told(listen: Callable[[RealtimeSession[Any], str], object]) -> None:
     """A warning, not an error: an event of the user's own may be called so, and a later release may add a topic."""
-
-    async def asynchronous(event: Any) -> None:
-        pass
-
     session = make_session()
-    with pytest.warns(UserWarning, match=f"{name!r}.*{meant!r}") as caught:
-        match how:
-            case "on":
-                session.on(name, print)
-            case "once":
-                session.once(name, print)
-            case "decorator":
-                session.on(name)(print)
-            case "async":
-                session.on(name, asynchronous)
-            case "events":
-                session.events(name)
-    assert [warning.filename for warning in caught] == [__file__], "it points at the caller's line"
+    with pytest.warns(UserWarning, match=r"'transcripts'.*'transcript'") as caught:
+        listen(session, "transcripts")
+    assert [warning.filename for warning in caught] == [__file__], "it points at the caller's line, once"
+
+
+@pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
+def test_the_warning_names_what_was_meant(name: str, meant: str) -> None:
+    session = make_session()
+    with pytest.warns(UserWarning, match=f"{name!r}.*{meant!r}"):
+        session.on(name, print)
 
 
 @pytest.mark.parametrize("name", ["note", "lunch", "searching", "my.app.transcript.ready", "x", "order-42", "tooltip"])

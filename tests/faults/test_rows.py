@@ -186,7 +186,9 @@ def test_every_fault_is_covered_or_left_out_with_a_reason() -> None:
 
 
 def test_what_is_left_out_is_not_covered_after_all() -> None:
-    assert not set(LEFT_OUT) & {*claimed("fault"), *COVERED_BY}, "a row that has a test is not left out: take it off the list"
+    assert not set(LEFT_OUT) & {*claimed("fault"), *COVERED_BY}, (
+        "a row that has a test is not left out: take it off the list"
+    )
     assert all(len(reason) > 20 for reason in LEFT_OUT.values()), "a reason is a sentence"
 
 

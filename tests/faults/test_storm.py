@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +10,9 @@ import anyio
 import pytest
 
 from kernl_rt import RealtimeAgent, RealtimeSession
-from kernl_rt.abc import RealtimeConnection
 from kernl_rt.channels import MemoryChannel
 from kernl_rt.events import AudioDelta, Interrupted, ResponseCreate, SessionError, StatusChanged
-from kernl_rt.exceptions import ConnectionClosed, ConnectRefusedError
+from kernl_rt.exceptions import ConnectionClosed, ConnectRefusedError, SessionExpired
 from kernl_rt.policy import ReconnectPolicy
 from kernl_rt.testing import ScriptedModel, TraceGrammar
 from tests.faults.calls import under_fault
@@ -24,35 +21,21 @@ from tests.scenarios.calls import audio, created, done, item_added, quiet
 pytestmark = pytest.mark.anyio
 
 
-class Counted(ScriptedModel):
-    """Knows when it was dialled. ``down_until``: nobody listens before that moment."""
-
-    def __init__(self, dials: list[float]) -> None:
-        super().__init__()
-        self.dials = dials
-        self.down_until = float("-inf")
-
-    def connect(self, *arguments: Any, **options: Any) -> AbstractAsyncContextManager[RealtimeConnection]:
-        self.dials.append(anyio.current_time())
-        return self._dialled() if anyio.current_time() < self.down_until else super().connect(*arguments, **options)
-
-    @asynccontextmanager
-    async def _dialled(self) -> AsyncIterator[RealtimeConnection]:
-        raise ConnectRefusedError("nobody listens there")
-        yield
-
-
 def session_with(model: ScriptedModel, **options: Any) -> RealtimeSession[Any]:
     agent: RealtimeAgent[Any] = RealtimeAgent(id="a", name="A", instructions="Be brief.", model=model)
     return RealtimeSession(agent, **options)
 
 
+def dials_of(*models: ScriptedModel, since: float = float("-inf")) -> list[float]:
+    """When they were dialled, also in vain."""
+    return sorted(dial.at for model in models for dial in model.dials if dial.at >= since)
+
+
 def busiest_second(dials: list[float]) -> int:
     """The most dials in any one second; two that are a second apart, but for rounding, are not in the same."""
-    times = sorted(dials)
     first, most = 0, 0
-    for last, at in enumerate(times):
-        while times[first] <= at - 1 + 1e-6:
+    for last, at in enumerate(dials):
+        while dials[first] <= at - 1 + 1e-6:
             first += 1
         most = max(most, last - first + 1)
     return most
@@ -61,12 +44,9 @@ def busiest_second(dials: list[float]) -> int:
 # -- 43: all at once --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sessions_at_once", "down_for"), [(1_000, 0.0), (200, 2.0)])
-async def test_fault_43_a_thousand_sessions_come_back_without_a_stampede(
-    sessions_at_once: int, down_for: float
-) -> None:
-    dials: list[float] = []
-    models = [Counted(dials) for _ in range(sessions_at_once)]
+@pytest.mark.parametrize(("sessions_at_once", "refused"), [(1_000, 0), (200, 2)])
+async def test_fault_43_a_thousand_sessions_come_back_without_a_stampede(sessions_at_once: int, refused: int) -> None:
+    models = [ScriptedModel() for _ in range(sessions_at_once)]
     logs: list[list[Any]] = [[] for _ in models]
     back: list[float] = []
     sessions = [session_with(model) for model in models]
@@ -77,7 +57,6 @@ async def test_fault_43_a_thousand_sessions_come_back_without_a_stampede(
                 session.on("event", log.append)
                 await session.connect(group)
             await anyio.sleep(60)
-            dials.clear()
             start = anyio.current_time()
 
             def returned(event: StatusChanged) -> None:
@@ -86,11 +65,11 @@ async def test_fault_43_a_thousand_sessions_come_back_without_a_stampede(
 
             for session, model in zip(sessions, models, strict=True):
                 session.on("status", returned)
-                model.down_until = start + down_for
+                model.refuse(*[ConnectRefusedError("nobody listens there")] * refused)
                 model.peer.hang_up(1006)
             await anyio.sleep(120)
-            assert busiest_second(dials) <= 50
-            assert sum(at <= 30 for at in back) >= 0.99 * sessions_at_once, f"only {sum(at <= 30 for at in back)} were back by 30 seconds"
+            assert busiest_second(dials_of(*models, since=start)) <= 50
+            assert sum(at <= 30 for at in back) >= 0.99 * sessions_at_once
             assert {session.status for session in sessions} == {"connected"}
             for session in sessions:
                 session.close()
@@ -104,21 +83,19 @@ async def test_fault_43_a_thousand_sessions_come_back_without_a_stampede(
 
 async def test_fault_44_a_flapping_provider_is_given_up_after_five_dials() -> None:
     """Each link is ready, and gone a second later: that it was ready once does not fill the budget again."""
-    dials: list[float] = []
-    model = Counted(dials)
+    model = ScriptedModel()
     log: list[Any] = []
     session = session_with(model)
     session.on("event", log.append)
     with anyio.fail_after(10_000), pytest.raises(ConnectionClosed):
         async with session:
-            dials.clear()
             links = 0
             while True:
                 await anyio.sleep(1)
                 if session.status == "connected":
                     links += 1
                     model.peer.hang_up(1011, "upstream restarts")
-    assert len(dials) == 5
+    assert len(model.dials) == 1 + 5
     assert links == 6
     last = log[-1]
     assert last.status == "closed"
@@ -138,20 +115,38 @@ async def test_fault_44_a_link_that_held_half_a_minute_fills_the_budget() -> Non
 
 
 async def test_fault_44_a_provider_that_never_comes_back_is_given_up() -> None:
-    dials: list[float] = []
-    model = Counted(dials)
+    model = ScriptedModel()
     with anyio.fail_after(10_000), pytest.raises(ConnectRefusedError):
         async with session_with(model) as session:
-            dials.clear()
             start = anyio.current_time()
-            model.down_until = float("inf")
+            model.refuse(*[ConnectRefusedError("nobody listens there")] * 100)
             model.peer.hang_up(1006)
             await anyio.sleep_forever()
     assert session.status == "closed"
+    dials = dials_of(model)[1:]
     assert len(dials) == 5
     waits = [later - earlier for earlier, later in zip([start, *dials], dials, strict=False)]
     for wait, longest in zip(waits, (0.25, 0.5, 1, 2, 4), strict=True):
         assert 0 <= wait <= longest + 0.03, "full jitter; a place in the line of dials is a fiftieth of a second"
+
+
+# -- 42: an expiry is no fault ----------------------------------------------------------------------------------------
+
+
+async def test_fault_42_an_expiry_costs_no_attempt() -> None:
+    """There is one attempt, and the first dial after the expiry fails: it is made after all."""
+    model = ScriptedModel()
+    with anyio.fail_after(100_000):
+        async with session_with(model, reconnect=ReconnectPolicy(attempts=1, rotate_before=None)) as session:
+            for _ in range(5):
+                await anyio.sleep(3_600)
+                before = len(model.dials)
+                model.refuse(ConnectRefusedError("nobody listens there"))
+                model.peer.hang_up()
+                model.peer._closing = SessionExpired(1001, "Your session hit the maximum duration of 60 minutes.")
+                await anyio.sleep(10)
+                assert session.status == "connected"
+                assert len(model.dials) == before + 2
 
 
 # -- 45: clocks that jump ---------------------------------------------------------------------------------------------
@@ -226,7 +221,7 @@ async def test_promise_29_the_wall_clock_changes_nothing(monkeypatch: pytest.Mon
             patch.setattr(time, "time_ns", lambda: true_ns() + int(offset * 1e9))
             start = anyio.current_time()
             log: list[str] = []
-            channel = MemoryChannel()
+            channel = MemoryChannel(reports_playback=False)  # so that the session asks a clock
             async with under_fault(channel=channel, reconnect=ReconnectPolicy()) as call:
 
                 def hear(event: Any) -> None:

@@ -184,6 +184,15 @@ async def test_fault_02_half_open_on_sockets(flavour: str) -> None:
     assert error.code == 1006
 
 
+async def test_fault_02_leaving_a_half_open_link_does_not_wait_until_it_is_noticed(flavour: str) -> None:
+    async with link(flavour, falls_silent) as stream:
+        await anyio.sleep(0.2)
+        start = anyio.current_time()
+        await stream.aclose()
+        # As long as a peer may take to answer our goodbye, and no longer.
+        assert 1.9 <= anyio.current_time() - start <= 2.25
+
+
 @in_memory
 async def test_promise_19_a_dead_peer_is_noticed_in_twelve_seconds_in_every_phase(flavour: str) -> None:
     slowest = 0.0

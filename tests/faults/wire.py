@@ -122,8 +122,8 @@ async def hear(stream: MessageStream) -> tuple[list[bytes], ConnectionClosed | M
     found: list[bytes] = []
     try:
         while True:
-            for message in await stream.receive():
-                found.append(message.encode() if isinstance(message, str) else bytes(message))
+            burst = await stream.receive()
+            found += [message.encode() if isinstance(message, str) else bytes(message) for message in burst]
     except (ConnectionClosed, MessageTooLarge) as error:
         return found, error
 
@@ -206,7 +206,9 @@ async def watched(session: RealtimeSession[Any], within: float) -> AsyncIterator
 async def call(
     flavour: str, script: Callable[[OpenAIPeer], Awaitable[None]], *, within: float = 2.25, **options: Any
 ) -> AsyncIterator[Watch]:
-    """A connected session whose provider is ``script``; afterwards everything is checked that every fault leaves true."""
-    async with network(flavour, lambda raw: script(OpenAIPeer(raw))) as (transport, url):
-        async with watched(session_over(transport, url, **options), within) as watch:
-            yield watch
+    """A connected session whose provider is ``script``; afterwards all is checked that every fault leaves true."""
+    async with (
+        network(flavour, lambda raw: script(OpenAIPeer(raw))) as (transport, url),
+        watched(session_over(transport, url, **options), within) as watch,
+    ):
+        yield watch

@@ -18,7 +18,11 @@ import pytest
 from hypothesis import given, settings
 from providers.frames import SERVER_FRAMES
 
+from kernl_rt._core import actions, inputs
+from kernl_rt._core.machine import SessionMachine, Settings
+from kernl_rt._transport._errors import retry_after
 from kernl_rt.events import RawServerEvent, SessionError
+from kernl_rt.exceptions import ProtocolError
 from kernl_rt.providers.openai._codec import OpenAICodec
 from kernl_rt.testing import check_well_formed, hostile_corpus, hostile_frames
 from kernl_rt.testing.strategies import hostile_messages
@@ -143,6 +147,30 @@ def test_fault_16_sound_that_is_no_base64_is_a_protocol_error(sound: str) -> Non
     protocol_error(f'{{"type":"response.output_audio.delta","item_id":"i","delta":"{sound}"}}')
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        *(
+            ("120", 120.0),
+            ("1e300", 7 * 86_400.0),
+            ("inf", None),
+            ("nan", None),
+            ("-1", None),
+            ("", None),
+            (None, None),
+        ),
+        *(
+            (word, None)
+            for word in ("soon", "Fri, 99999999999999999999 Dec 1999 23:59:59 GMT", "\0", "1" * 5_000 + "x")
+        ),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 7 * 86_400.0),
+    ],
+)
+def test_fault_16_a_hostile_retry_after_is_bounded(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value) == seconds
+
+
 def test_an_error_does_not_keep_the_frame_that_caused_it() -> None:
     event = protocol_error('{"type":"response.output_text.delta","item_id":"i","delta":["my secret words"]}')
     seen: list[object] = []
@@ -170,6 +198,22 @@ def test_words_of_a_newer_protocol_are_kept_and_none_is_invented() -> None:
     (event,) = codec.decode(json.dumps(frame))
     assert event.item.type == "unknown"  # type: ignore[union-attr]
     assert codec.encode_server(event) == frame
+
+
+def test_fault_14_a_provider_that_is_not_understood_is_left() -> None:
+    def after(count: int, seconds: float) -> list[object]:
+        machine = SessionMachine(Settings())
+        told: list[object] = []
+        frames = ['{"type":"session.created","session":{}}', '{"type":"session.updated","session":{}}']
+        inputs_ = [inputs.ConnectionOpened(), *(OpenAICodec().decode(frame)[0] for frame in frames)]
+        for number, given_ in enumerate([*inputs_, *(protocol_error("{") for _ in range(count))]):
+            told += machine.feed(given_, number * seconds)
+        return [action.error for action in told if isinstance(action, actions.Disconnect)]
+
+    assert after(20, 0.1) == []
+    assert after(60, 0.6) == [], "seldom enough to live with"
+    (error,) = after(21, 0.1)
+    assert isinstance(error, ProtocolError)
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------

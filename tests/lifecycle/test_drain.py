@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from kernl_rt import Drain, RealtimeSession
+from kernl_rt import Drain, RealtimeAgent, RealtimeSession
 from kernl_rt.events import Draining, StatusChanged
 from kernl_rt.exceptions import MisconfiguredError, SessionStateError
+from kernl_rt.testing import ScriptedModel
 from tests.scenarios.calls import make_session, quiet
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +129,31 @@ async def test_a_session_that_connects_meanwhile_is_told_too() -> None:
             assert line.session.status == "connected"
     assert len(line.told) == 1
     assert line.reason == "the program is stopping"
+
+
+@pytest.mark.parametrize(("pause", "told"), [(3, [5.0]), (9, [0.0])])
+async def test_a_session_that_was_not_even_dialling_is_told_and_closed_in_the_end(
+    pause: float, told: list[float]
+) -> None:
+    """Its agent's instructions take their time: while they do, there is nobody who could hear."""
+
+    async def instructions(context: Any) -> str:
+        await anyio.sleep(pause)
+        return "Be brief."
+
+    line = Line()
+    agent: RealtimeAgent[Any] = RealtimeAgent(id="a", name="A", instructions=instructions, model=ScriptedModel())
+    line.session = RealtimeSession(agent)
+    line.session.on("event", line.log.append)
+    start = anyio.current_time()
+    with anyio.fail_after(1_000):
+        async with drain_of(8) as drain, anyio.create_task_group() as group:
+            group.start_soon(line.talk, drain, 60)
+            await quiet()
+            drain.start()
+    assert line.told == told
+    assert line.reason == "the program is stopping"
+    assert anyio.current_time() - start == pytest.approx(max(8, pause), abs=0.01)
 
 
 async def test_one_that_is_still_connecting_at_the_end_is_given_up() -> None:

@@ -50,6 +50,7 @@ def findings(source: str) -> list[str]:
             for alias in node.names:
                 names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                 found += [node.module] if node.module in CHANCE else []
+                found += [alias.name] if alias.name in WALL.get(node.module, ()) else []
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute | ast.Name):
             first, *rest = ast.unparse(node).split(".")

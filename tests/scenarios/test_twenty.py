@@ -364,8 +364,8 @@ async def test_06_failing_close_of_the_transport() -> None:
 
     class Stubborn(ScriptedModel):
         @asynccontextmanager
-        async def _connect(self) -> Any:
-            async with super()._connect() as connection:
+        async def _connect(self, *given: Any) -> Any:
+            async with super()._connect(*given) as connection:
                 yield connection
             closes.append(1)
             raise OSError("close failed")

@@ -368,12 +368,12 @@ async def test_the_watch_sees_what_dependencies_log(backend: str) -> None:
     """websockets writes the headers at DEBUG; ours must not, and this shows that it would have been seen."""
     from websockets.asyncio.client import connect
 
-    with pytest.raises(AssertionError, match=r"log of websockets.client at DEBUG: \['canary 0'\]"):
-        with watching(CANARIES):
-            async with Simulator(api_key=KEY).serve() as url:
-                headers = {"Authorization": f"Bearer {KEY}"}
-                async with connect(f"{url}/realtime?model=m", additional_headers=headers, proxy=None):
-                    pass
+    seen = pytest.raises(AssertionError, match=r"log of websockets.client at DEBUG: \['canary 0'\]")
+    with seen, watching(CANARIES):
+        async with Simulator(api_key=KEY).serve() as url:
+            headers = {"Authorization": f"Bearer {KEY}"}
+            async with connect(f"{url}/realtime?model=m", additional_headers=headers, proxy=None):
+                pass
 
 
 @pytest.mark.parametrize("backend", ["asyncio"])

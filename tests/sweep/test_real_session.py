@@ -29,4 +29,5 @@ def test_cancelled_at_every_step(scenario: Scenario, backend: Backend) -> None:
     else:
         report = sweep(scenario, backend=backend, seeds=(None, 7), limit=12)
     report.raise_for_violations()
-    assert report.leaving <= 5.0
+    # Here nothing has a reason to wait: whoever takes time has swallowed the cancellation, or part of it.
+    assert report.leaving <= 0.01

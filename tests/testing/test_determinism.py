@@ -146,6 +146,8 @@ def test_nothing_stays_changed(backend: Backend) -> None:
         )
 
     before = state()
+    assert before[0].__module__ == "anyio._backends._asyncio", "an earlier run left its own class of scopes in anyio"
+    assert before[2].__class__ is random.Random, "an earlier run left its own chance in trio"
     run_once(crowd, backend=backend, seed=3)
     with pytest.raises(LookupError):
         run_once(failing, backend=backend, seed=3)

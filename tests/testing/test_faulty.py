@@ -405,7 +405,6 @@ async def test_each_link_can_be_struck_alone_and_the_dials_are_noted() -> None:
         async with FaultyTransport(echo) as transport:
             start = anyio.current_time()
             async with transport.connect("ws://x/") as first, transport.connect("ws://x/") as second:
-                assert len(transport.streams) == 2
                 transport.streams[0].reset()
                 with pytest.raises(ConnectionClosed, match="broke"):
                     await first.receive()

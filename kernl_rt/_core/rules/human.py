@@ -70,6 +70,8 @@ def _append(state: State, audio: bytes, *, captured: bool) -> None:
     state.utterance.add(event, brief=turn.idle, offline=not linked)
     if linked:
         state.out.append(Send(event, Lane.AUDIO, captured))
+    elif state.utterance.dropped_bytes:
+        state.counts["gap_bytes"] = state.utterance.dropped_bytes
 
 
 def played(state: State, event: AudioPlayed, now: float) -> None:

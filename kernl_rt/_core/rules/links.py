@@ -87,7 +87,7 @@ def _meaning(state: State, error: Exception) -> Exception:
 
 
 def _peaceful(state: State) -> bool:
-    return not state.redial.on or not (_owes(state) or state.tools.open_calls() or len(state.backlog))
+    return not (_owes(state) or state.tools.open_calls() or len(state.backlog))
 
 
 def _owes(state: State) -> bool:

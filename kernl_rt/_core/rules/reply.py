@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from kernl_rt._core.actions import Emit, FlushPlayback, Play
+from kernl_rt._core.inputs import SpeakerStuck
 from kernl_rt._core.rules import history, interruption, tools
 from kernl_rt._core.rules.interruption import interrupt
 from kernl_rt._core.state import State
@@ -70,6 +71,7 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
     if state.arbiter.running:
         # Some providers begin anew without ending what ran (xAI, when its turn detection changes its mind).
         state.finished.append(state.arbiter.running)
+        state.fenced.discard(state.arbiter.running)
         state.playback.finish(state.arbiter.running)
     interruption.confirm(state, now)
     state.turn.awaiting, state.turn.ending = None, False
@@ -179,7 +181,13 @@ def play(state: State, event: AudioDelta, now: float) -> None:
         _overflow(state, now)
 
 
+def speaker_stuck(state: State, input: SpeakerStuck, now: float) -> None:
+    """The channel takes no sound, whatever the clock believes to have been heard."""
+    _overflow(state, now)
+
+
 def _overflow(state: State, now: float) -> None:
+    state.counts["overflows"] += 1
     message = f"the speaker is stuck: {PLAYBACK_LIMIT // 2**20} MiB of audio wait to be heard; the reply was cancelled"
     state.emit(SessionError(message, source="playback"))
     interrupt(state, "overflow", now, cancel=True)

@@ -31,6 +31,9 @@ LOOPING = "This call was repeated too often in a short time and was refused. Do 
 
 def called(state: State, event: ToolCalled, now: float) -> None:
     """A call is complete. The same id again is a duplicate of the wire and changes nothing."""
+    if state.tools.get(event.call_id) is None and state.conversation.knows_call(event.call_id):
+        state.counts["duplicate_calls"] += 1  # so old that only the history knows it
+        return
     response_id = event.response_id or state.arbiter.running
     traits = state.changes.toolbox(response_id).get(event.name)
     call = state.tools.begin(event.call_id, event.name, event.arguments, response_id, traits or ToolTraits())

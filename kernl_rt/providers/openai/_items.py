@@ -24,15 +24,18 @@ __all__ = ["ITEM", "PART"]
 _STATUS: Any = OneOf("in_progress", "completed", "incomplete")
 
 
+def _known_status(value: Any) -> Any:
+    return value if isinstance(value, str) and value in _STATUS.words else None
+
+
 class _Unknown(Kind):
     """An item of another kind (``item_reference`` is one), or of a role that we do not know: whole in ``extra``."""
 
     def decode(self, value: Any) -> UnknownItem:
         name = value.get("id")
-        status: Any = value.get("status")
         return UnknownItem(
             id=name if isinstance(name, str) else None,
-            status=status if isinstance(status, str) and status in _STATUS.words else None,
+            status=_known_status(value.get("status")),
             extra=value,
         )
 
