@@ -114,7 +114,7 @@ def _say(state: State, cuts: list[Cut], interruption: Interruption) -> None:
         stopped.setdefault(interruption.response_id, None)
     for response_id, first in stopped.items():
         item_id, heard_ms = (first.item_id, first.heard_ms) if first is not None else (None, 0)
-        state.emit(Interrupted(response_id, item_id, heard_ms, interruption.reason))
+        state.emit(Interrupted(response_id or None, item_id, heard_ms, interruption.reason))
 
 
 # -- recovery from a false alarm --------------------------------------------------------------------------------------

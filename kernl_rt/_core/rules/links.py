@@ -67,7 +67,7 @@ def lost(state: State, input: ConnectionLost, now: float) -> None:
     if status == "reconnecting":
         return  # the link that it is about was given up before
     if status == "connected":
-        if isinstance(error, ConnectionClosed) and error.code == 1000 and _peaceful(state):
+        if _goodbye(error) and _peaceful(state):
             _end(state, None, "the server closed the connection")
             return
         delay = state.redial.dropped(error, now, input.jitter)
@@ -84,6 +84,10 @@ def _meaning(state: State, error: Exception) -> Exception:
     if state.provider_expired is not None and isinstance(error, ConnectionClosed):
         return error if isinstance(error, SessionExpired) else SessionExpired(error.code, state.provider_expired)
     return error
+
+
+def _goodbye(error: Exception) -> bool:
+    return isinstance(error, ConnectionClosed) and error.code == 1000 and not isinstance(error, SessionExpired)
 
 
 def _peaceful(state: State) -> bool:

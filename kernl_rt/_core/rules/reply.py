@@ -107,11 +107,15 @@ def _admitted(state: State, event: Partial, now: float) -> bool:
     response_id = event.response_id
     if not _known(state, response_id, now) or response_id in state.fenced:
         return False
+    if type(event) is ToolDelta and event.call_id is not None and state.tools.get(event.call_id) is not None:
+        return False  # the call is complete, whatever reply it claims to be of
     over = response_id in state.finished and response_id != state.arbiter.running
     return not over and (type(event), _part(event)) not in state.finals
 
 
 def _part(event: Partial | Final) -> tuple[str | None, int]:
+    if isinstance(event, (ToolDelta, ToolCalled)):
+        return event.call_id, 0
     return getattr(event, "item_id", None), getattr(event, "content_index", None) or 0
 
 
