@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 
-from kernl_rt import RealtimeAgent, RealtimeSession
+from kernl_rt import RealtimeAgent, RealtimeConnection, RealtimeSession
 from kernl_rt._session.errors import bare
 from kernl_rt.exceptions import ConnectionClosed, ProviderError
 from kernl_rt.testing import ScriptedModel
@@ -89,9 +89,12 @@ async def test_promise_24_with_connect_the_caller_has_a_group_of_his_own() -> No
 class BreakingModel(ScriptedModel):
     """Its link cannot even be closed."""
 
+    def connect(self, *arguments: Any, **options: Any) -> AbstractAsyncContextManager[RealtimeConnection]:
+        return self._around(super().connect(*arguments, **options))
+
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[Any]:
-        async with super()._connect() as connection:
+    async def _around(self, link: AbstractAsyncContextManager[RealtimeConnection]) -> AsyncIterator[RealtimeConnection]:
+        async with link as connection:
             try:
                 yield connection
             finally:

@@ -156,7 +156,7 @@ async def live(trace: Trace, *, heard: bool, pause: float) -> list[Any]:
                 if pause:
                     await anyio.sleep(pause)
             await anyio.sleep(5)
-            model.peer.hang_up()
+            session.close()
             await session.wait_closed()
     return told
 

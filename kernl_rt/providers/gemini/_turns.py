@@ -92,6 +92,8 @@ class Turns:
         #: Sound of the human's was sent since the last reply began.
         self.listened = False
         self._heard: _Heard | None = None
+        #: A turn whose words are complete and that nothing has answered yet.
+        self._uncommitted: str | None = None
         self._speaking = False
         self._reply: _Reply | None = None
         self._last_reply: str | None = None
@@ -163,16 +165,12 @@ class Turns:
     def _finish_heard(self) -> None:
         """Nothing more of the human's turn will be written down."""
         heard, self._heard = self._heard, None
-        if heard is None or not heard.text:
+        if heard is None:
             return
-        if heard.committed:
+        if heard.text:
             self._out.append(ev.InputTranscript(heard.item_id, heard.text, 0))
-            return
-        # The provider has taken the turn, or it could not know that its words are complete. Whether it answers is open.
-        self._out.append(ev.InputTranscript(heard.item_id, heard.text, 0))
-        self._uncommitted = heard.item_id
-
-    _uncommitted: str | None = None
+        if not heard.committed:
+            self._uncommitted = heard.item_id
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
