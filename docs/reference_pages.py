@@ -26,6 +26,7 @@ GROUPS: dict[str, list[str]] = {
         "kernl_rt.guardrail",
         "kernl_rt.handoff",
         "kernl_rt.history",
+        "kernl_rt.policy",
     ],
     "Values": ["kernl_rt.config", "kernl_rt.items", "kernl_rt.events", "kernl_rt.exceptions"],
     "Ports": ["kernl_rt.abc"],

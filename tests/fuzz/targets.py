@@ -37,7 +37,7 @@ from kernl_rt.exceptions import (
     ToolArgumentsError,
 )
 from kernl_rt.history import dump_history, load_history
-from kernl_rt.providers.openai._codec import OpenAICodec
+from kernl_rt.providers._dialect._codec import OpenAICodec
 from kernl_rt.providers.openai._model import _credential
 from kernl_rt.testing import Malformed, TraceGrammar, check_well_formed, hostile_bytes, hostile_corpus, hostile_frames
 from tests.simulator.driver import Talk, b64, tone

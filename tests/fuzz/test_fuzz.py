@@ -23,7 +23,7 @@ from kernl_rt._core.machine import SessionMachine, Settings
 from kernl_rt._transport._errors import retry_after
 from kernl_rt.events import RawServerEvent, SessionError
 from kernl_rt.exceptions import ProtocolError
-from kernl_rt.providers.openai._codec import OpenAICodec
+from kernl_rt.providers._dialect._codec import OpenAICodec
 from kernl_rt.testing import check_well_formed, hostile_corpus, hostile_frames
 from kernl_rt.testing.strategies import hostile_messages
 from tests.fuzz.run import REGRESSIONS, fuzz, read

@@ -26,8 +26,8 @@ from kernl_rt.config import (
     Voice,
 )
 from kernl_rt.items import ContentPart, FunctionCall, Message, UnknownItem
-from kernl_rt.providers.openai._config import encode_response, encode_session, parse_session
-from kernl_rt.providers.openai._items import ITEM
+from kernl_rt.providers._dialect._config import encode_response, encode_session, parse_session
+from kernl_rt.providers._dialect._items import ITEM
 
 
 def audio(**sides: Any) -> dict[str, Any]:

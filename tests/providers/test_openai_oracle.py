@@ -26,7 +26,7 @@ from kernl_rt.config import (
     Voice,
 )
 from kernl_rt.providers.openai import OpenAICodec
-from kernl_rt.providers.openai._check import FORMATS, check_response, check_session
+from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
 
 pydantic = pytest.importorskip("pydantic", reason="pydantic, the openai package's, is not installed")
 oracle = pytest.importorskip("openai.types.realtime", reason="the openai package is not installed")

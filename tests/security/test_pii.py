@@ -13,7 +13,7 @@ from kernl_rt import RealtimeAgent, RealtimeSession, Toolkit, tool
 from kernl_rt.channels.memory import MemoryChannel
 from kernl_rt.events import SessionError
 from kernl_rt.exceptions import RealtimeError
-from kernl_rt.providers.openai._codec import OpenAICodec
+from kernl_rt.providers._dialect._codec import OpenAICodec
 from kernl_rt.simulator import Simulator
 from tests.security.watch import Canaries, watching
 

@@ -7,5 +7,5 @@
     model = openai.realtime("gpt-realtime-2.1")
 """
 
-from kernl_rt.providers.openai._codec import OpenAICodec as OpenAICodec
+from kernl_rt.providers._dialect._codec import OpenAICodec as OpenAICodec
 from kernl_rt.providers.openai._model import OpenAIModel as OpenAIModel, realtime as realtime

@@ -16,9 +16,9 @@ from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
 from kernl_rt.providers._connection import CodecConnection
-from kernl_rt.providers.openai._check import FORMATS, check_response, check_session
-from kernl_rt.providers.openai._codec import OpenAICodec
-from kernl_rt.providers.openai._config import encode_session
+from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
+from kernl_rt.providers._dialect._codec import OpenAICodec
+from kernl_rt.providers._dialect._config import encode_session
 
 __all__ = ["OpenAIModel", "realtime"]
 

@@ -1,4 +1,7 @@
-"""The OpenAI Realtime protocol: frames to events and back. Pure translation by the tables of ``_wire``."""
+"""The OpenAI Realtime protocol and its dialects: frames to events and back. Pure translation by tables.
+
+A dialect is a :class:`Dialect`: OpenAI's own tables (``_wire``) with rows replaced, added or known by other names.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from kernl_rt.config import SessionConfig
 from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolError, SessionExpired
 from kernl_rt.items import FunctionCallOutput
+from kernl_rt.providers._dialect._wire import AUDIO_DELTA, CLIENT, SERVER
 from kernl_rt.providers._fields import Misfit, Struct, canonical
-from kernl_rt.providers.openai._wire import AUDIO_DELTA, CLIENT, SERVER
 
-__all__ = ["OpenAICodec"]
+__all__ = ["OPENAI", "Dialect", "OpenAICodec"]
 
 _read_json: Callable[[str | bytes], Any] = msgspec.json.Decoder().decode
 _write_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
@@ -34,6 +37,61 @@ _DEEPEST = 128
 _MOST_HOLDERS = 100_000
 
 
+class Dialect:
+    """What the messages of one service look like.
+
+    ``server`` and ``client`` are the rows; ``aliases`` are the service's other names for types that have a row (what is
+    said under one keeps it in ``extra["type"]``). ``audio`` is the row of the sound. ``name`` stands in errors.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        server: Sequence[Struct],
+        client: Sequence[Struct],
+        *,
+        audio: Struct,
+        aliases: Mapping[str, str] = {},
+    ) -> None:
+        self.name = name
+        self.audio = audio
+        self.server_by_type = {struct.type: struct for struct in server}
+        self.server_by_class = _by_class(server)
+        self.server_by_class[ev.ToolStarted] = self.server_by_class[ev.OutputItemAdded]
+        self.server_by_class[ev.SessionError] = [self.server_by_type["error"]]
+        for alias, known in aliases.items():
+            self.server_by_type[alias] = self.server_by_type[known]
+        self.client_by_type = {struct.type: struct for struct in client}
+        self.client_by_class = _by_class(client)
+
+    def struct_for(self, table: Mapping[type, list[Struct]], event: ServerEvent | ClientEvent) -> Struct:
+        """
+        Raises:
+            MisconfiguredError: the protocol has no message for it.
+        """
+        for struct in table.get(type(event), ()):
+            if all(getattr(event, name) == value for name, value in struct.fixed.items()):
+                return struct
+        raise MisconfiguredError(f"{self.name}'s protocol has no message for {event.kind!r}")
+
+
+def _by_class(structs: Sequence[Struct]) -> dict[type, list[Struct]]:
+    table: dict[type, list[Struct]] = {}
+    for struct in structs:
+        table.setdefault(struct.cls, []).append(struct)
+    return table
+
+
+#: The beta protocol's word, which compatible services still use.
+OPENAI = Dialect(
+    "OpenAI",
+    SERVER,
+    CLIENT,
+    audio=AUDIO_DELTA,
+    aliases={"conversation.item.created": "conversation.item.added"},
+)
+
+
 class OpenAICodec:
     """Translate one connection's frames.
 
@@ -45,7 +103,14 @@ class OpenAICodec:
     ``session.update``. ``redact`` takes credentials out of what the other side says in errors: some quote them back.
     """
 
-    def __init__(self, defaults: SessionConfig | None = None, *, redact: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        defaults: SessionConfig | None = None,
+        *,
+        dialect: Dialect = OPENAI,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._dialect = dialect
         self._defaults = defaults
         self._redact = redact
         self._expired = False
@@ -59,13 +124,13 @@ class OpenAICodec:
         is wrong and where, and holds nothing of the frame; one of an unknown type is a ``RawServerEvent``. What is
         nested deeper than 128 levels is refused: whoever prints, compares or sends it again would recurse over it.
         """
-        if len(message) >= _WORTH_CUTTING and (sound := _decode_audio(message)) is not None:
+        if len(message) >= _WORTH_CUTTING and (sound := _decode_audio(message, self._dialect.audio)) is not None:
             return (sound,)
         frame: Any = None
         try:
             frame = _read_object(message)
             name = _name_of(frame)
-            struct = _SERVER_BY_TYPE.get(name)
+            struct = self._dialect.server_by_type.get(name)
             if struct is None:
                 return (ev.RawServerEvent(name, frame, event_id=_event_id(frame)),)
             event = _decode_struct(struct, frame, name)
@@ -87,7 +152,7 @@ class OpenAICodec:
         """
         if isinstance(event, ev.RawServerEvent):
             return dict(event.data)
-        return _struct_for(_SERVER_BY_CLASS, event).encode(event)
+        return self._dialect.struct_for(self._dialect.server_by_class, event).encode(event)
 
     # -- what we say
 
@@ -115,7 +180,7 @@ class OpenAICodec:
             said = {} if event.event_id is None else {"event_id": event.event_id}
             return {**said, **event.data}
         event = _in_openai_terms(event)
-        return _struct_for(_CLIENT_BY_CLASS, event).encode(event)
+        return self._dialect.struct_for(self._dialect.client_by_class, event).encode(event)
 
     def decode_client(self, message: str | bytes) -> ClientEvent:
         """What a client says in one frame; a type that is unknown is a ``RawClientEvent``.
@@ -125,7 +190,7 @@ class OpenAICodec:
         """
         frame = _read_object(message)
         name = _name_of(frame)
-        struct = _CLIENT_BY_TYPE.get(name)
+        struct = self._dialect.client_by_type.get(name)
         if struct is None:
             return ev.RawClientEvent(frame, event_id=_event_id(frame))
         event: ClientEvent = _decode_struct(struct, frame, name)
@@ -148,32 +213,7 @@ class OpenAICodec:
         return error
 
 
-# -- tables -----------------------------------------------------------------------------------------------------------
-
-_SERVER_BY_TYPE = {struct.type: struct for struct in SERVER}
-#: The beta protocol's word, which compatible services still use; it stays in ``extra["type"]``.
-_SERVER_BY_TYPE["conversation.item.created"] = _SERVER_BY_TYPE["conversation.item.added"]
-_CLIENT_BY_TYPE = {struct.type: struct for struct in CLIENT}
-
-
-def _by_class(structs: Sequence[Struct]) -> dict[type, list[Struct]]:
-    table: dict[type, list[Struct]] = {}
-    for struct in structs:
-        table.setdefault(struct.cls, []).append(struct)
-    return table
-
-
-_SERVER_BY_CLASS = _by_class(SERVER)
-_SERVER_BY_CLASS[ev.ToolStarted] = _SERVER_BY_CLASS[ev.OutputItemAdded]
-_SERVER_BY_CLASS[ev.SessionError] = [_SERVER_BY_TYPE["error"]]
-_CLIENT_BY_CLASS = _by_class(CLIENT)
-
-
-def _struct_for(table: Mapping[type, list[Struct]], event: ServerEvent | ClientEvent) -> Struct:
-    for struct in table.get(type(event), ()):
-        if all(getattr(event, name) == value for name, value in struct.fixed.items()):
-            return struct
-    raise MisconfiguredError(f"OpenAI's protocol has no message for {event.kind!r}")
+# -- the caller's words ----------------------------------------------------------------------------------------------
 
 
 def _in_openai_terms(event: ClientEvent) -> ClientEvent:
@@ -250,7 +290,7 @@ def _decode_struct(struct: Struct, frame: dict[str, Any], name: str) -> Any:
         raise ProtocolError(f"{name}: {misfit}") from None
 
 
-def _decode_audio(message: Any) -> ev.AudioDelta | None:
+def _decode_audio(message: Any, row: Struct) -> ev.AudioDelta | None:
     """Read a frame of sound without its sound going through the JSON parser, or ``None`` where that is not certain.
 
     Base64 holds neither quotes nor backslashes, so the next quote ends the sound. Its place is top level when no other
@@ -269,14 +309,14 @@ def _decode_audio(message: Any) -> ev.AudioDelta | None:
     sound = message[begin:end]
     try:
         frame = _read_json(head + tail)
-        if frame.get("type") != AUDIO_DELTA.type or frame.get("delta") != "":
+        if frame.get("type") != row.type or frame.get("delta") != "":
             return None
         if sound.endswith(_PADDING[type(sound)]) and not canonical(
             sound if type(sound) is str else str(sound[-4:], "ascii")
         ):
             return None
         frame["delta"] = pybase64.b64decode(sound, validate=True)
-        event: ev.AudioDelta = AUDIO_DELTA.decode(frame)
+        event: ev.AudioDelta = row.decode(frame)
     except (msgspec.MsgspecError, Misfit, Base64Error, ValueError, RecursionError):
         return None  # the whole frame is read the slow way, which says what is wrong
     return event

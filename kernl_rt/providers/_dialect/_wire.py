@@ -11,10 +11,10 @@ from typing import Any
 from kernl_rt import events as ev
 from kernl_rt.config import ResponseConfig, SessionConfig
 from kernl_rt.items import ConversationItem, FunctionCall
+from kernl_rt.providers._dialect._config import encode_response, encode_session, parse_response, parse_session
+from kernl_rt.providers._dialect._items import ITEM, PART
+from kernl_rt.providers._dialect._records import ERROR, RATE_LIMIT, RESPONSE, SESSION, SESSION_ERROR, TRANSCRIPT_USAGE
 from kernl_rt.providers._fields import BASE64, COUNT, NUMBER, OBJECT, Field, Kind, ListOf, Struct
-from kernl_rt.providers.openai._config import encode_response, encode_session, parse_response, parse_session
-from kernl_rt.providers.openai._items import ITEM, PART
-from kernl_rt.providers.openai._records import ERROR, RATE_LIMIT, RESPONSE, SESSION, SESSION_ERROR, TRANSCRIPT_USAGE
 
 __all__ = ["AUDIO_DELTA", "CLIENT", "SERVER"]
 

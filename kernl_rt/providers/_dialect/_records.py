@@ -10,10 +10,10 @@ from attrs import field, frozen
 
 from kernl_rt import events as ev
 from kernl_rt.items import NOTHING
+from kernl_rt.providers._dialect._config import encode_session, parse_session
+from kernl_rt.providers._dialect._items import ITEM
+from kernl_rt.providers._dialect._options import MAX_TOKENS
 from kernl_rt.providers._fields import COUNT, INTEGER, NUMBER, TEXT, TEXTS, Field, Kind, ListOf, OneOf, Struct
-from kernl_rt.providers.openai._config import encode_session, parse_session
-from kernl_rt.providers.openai._items import ITEM
-from kernl_rt.providers.openai._options import MAX_TOKENS
 
 __all__ = ["ERROR", "RATE_LIMIT", "RESPONSE", "SESSION", "SESSION_ERROR", "TRANSCRIPT_USAGE"]
 

@@ -14,8 +14,7 @@ import attrs
 from attrs import frozen
 
 from kernl_rt.config import NoiseReduction, ResponseConfig, SessionConfig, Tracing, TurnDetection
-from kernl_rt.providers._fields import BOOLEAN, LIMIT, TEXT, TEXTS, Kind, ListOf, Misfit, OneOf, merge, remainder
-from kernl_rt.providers.openai._options import (
+from kernl_rt.providers._dialect._options import (
     FORMAT,
     MAX_TOKENS,
     MODALITY,
@@ -30,6 +29,7 @@ from kernl_rt.providers.openai._options import (
     TURN_DETECTION,
     VOICE,
 )
+from kernl_rt.providers._fields import BOOLEAN, LIMIT, TEXT, TEXTS, Kind, ListOf, Misfit, OneOf, merge, remainder
 
 __all__ = ["encode_response", "encode_session", "parse_response", "parse_session"]
 
