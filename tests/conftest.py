@@ -45,6 +45,13 @@ def real_clock() -> None:
     """Run in real time."""
 
 
+@pytest.fixture(autouse=True)
+def no_stalls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener is timed by the real clock: a busy machine must not put ``stall`` events into a virtual call."""
+    if "real_clock" not in request.fixturenames:
+        monkeypatch.setattr("kernl_rt._session.watch.stall_clock", lambda: 0.0)
+
+
 def recordings(provider: str) -> list[Path]:
     """The recorded conversations of a provider, or a skip that says they are absent."""
     folder = SHARED / "recordings" / provider

@@ -17,6 +17,7 @@ frame cannot silence the session.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Literal
 
 from attrs import evolve, frozen
@@ -67,6 +68,8 @@ class Arbiter:
         self._asked: Create | None = None
         #: The request that the running reply is believed to answer.
         self._serving: Create | None = None
+        #: Requests whose reply is believed to be over. Where it was another's, they may still be refused.
+        self._past: deque[Create] = deque(maxlen=4)
         self._wishes: list[Wish] = []
         #: A reply runs that we have not been told of: wait for it until then.
         self._hidden_until: float | None = None
@@ -131,6 +134,8 @@ class Arbiter:
             return None
         self.running = None
         served, self._serving = self._serving, None
+        if served is not None:
+            self._past.append(served)
         return served
 
     def refused(self, event_id: str | None, code: str | None, message: str, now: float) -> Create | None:
@@ -139,6 +144,15 @@ class Arbiter:
         Losing the race against another reply is not a refusal: the wishes go back to the front of the queue. An error
         that names nobody proves nothing: the request is given up soon, unless its reply comes after all.
         """
+        past = next((create for create in self._past if create.event_id == event_id), None)
+        if past is not None and code == ALREADY_ACTIVE:
+            # What it was taken to be answered by was another's reply, begun and ended before it was read.
+            self._past.remove(past)
+            later = self._asked or self._serving
+            answered = later is not None and later.config is None
+            left = [wish for wish in past.wishes if wish.config is not None or not answered]
+            self._take_back(evolve(past, wishes=tuple(evolve(wish, commands=(), asks=()) for wish in left)), now)
+            return None
         suspect = self._asked or self._serving
         if suspect is None or (event_id is not None and event_id != suspect.event_id):
             return None
@@ -197,7 +211,7 @@ class Arbiter:
         self._wishes[:0] = create.wishes
         if create is self._asked:
             self._asked = None
-        else:
+        elif create is self._serving:
             self._serving = None
         if self.running is None:
             self._hidden_until = now + PATIENCE

@@ -201,6 +201,15 @@ _OURS: Final = frozenset(
 )
 
 
+def _said_twice(state: State, event: Any) -> bool:
+    """The same event right after itself, under the same id: its sound would be heard twice."""
+    before, state.last_event = state.last_event, event
+    if event.event_id is None or before is None or event.event_id != before.event_id or event != before:
+        return False
+    state.counts["duplicates"] += 1
+    return True
+
+
 def _report(state: State, event: Any, now: float) -> None:
     state.emit(event)
 
@@ -219,6 +228,8 @@ class SessionMachine:
             return []
         if type(input) not in _OURS:
             state.model_heard_at = now
+            if _said_twice(state, input):
+                return []
         RULES.get(type(input), _report)(state, input, now)
         if state.guardrails.on:
             guarding.after(state, input, now)

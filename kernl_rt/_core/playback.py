@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from kernl_rt.config import AudioFormat
 
@@ -262,6 +262,15 @@ class Playback:
         starts = (stretch.start for stretch in self._stretches if not stretch.begun)
         start = None if self._marks else next(starts, None)
         return None if start is None else self._anchor[0] + self._format.ms(start - self._anchor[1]) / 1000
+
+    def caught_up(self, cuts: list[Cut]) -> list[Cut]:
+        """The cuts of a pause, with the sound that came since counted as received."""
+        return [evolve(cut, received_ms=self._waiting_of(cut)) for cut in cuts]
+
+    def _waiting_of(self, cut: Cut) -> int:
+        key = cut.item_id, cut.content_index
+        waiting = sum(s.size for s in self._paused if (s.item_id, s.content_index) == key)
+        return max(cut.received_ms, int(self._format.ms(self._before.get(key, 0) + waiting)))
 
     def forget(self) -> None:
         """What was paused will not be played."""

@@ -133,6 +133,8 @@ class State:
         #: The handle with which the provider would go on where it stopped, and whether the next link uses it.
         self.resume_handle: str | None = None
         self.resuming = False
+        #: The newest of the provider's events.
+        self.last_event: Any = None
         #: When malformed frames came, the newest.
         self.malformed: deque[float] = deque(maxlen=MALFORMED + 1)
         #: When the provider was last heard of.

@@ -178,7 +178,8 @@ class Driver:
             except Exception as exc:
                 self.feed(inputs.ChannelFailed(exc))
             else:
-                self.feed(inputs.PlaybackCleared(position))
+                # Before all that waits to be fed: it belongs to this step, and a close would not hear it any more.
+                self._queue.appendleft(inputs.PlaybackCleared(position))
 
     def _start_tool(self, action: actions.StartTool | actions.CheckApproval) -> None:
         self.to_tools.append(action)

@@ -10,6 +10,7 @@ from kernl_rt._emitter import Emitter, Listener
 from kernl_rt._session.async_listeners import AsyncListeners
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.stream import BUFFER, EventStream, Policy, Streams
+from kernl_rt._session.topics import warn_of_typo
 from kernl_rt.events import CustomEvent
 from kernl_rt.exceptions import MisconfiguredError, SessionStateError
 
@@ -25,6 +26,8 @@ class Listening:
     _emitter: Emitter
     _streams: Streams
     _async_listeners: AsyncListeners
+    #: Names that were emitted.
+    _own_names: set[str]
 
     @overload
     def on(self, topic: str, listener: Listener) -> Self: ...
@@ -38,6 +41,7 @@ class Listening:
         Without ``listener``, a decorator. An ``async def`` listener is awaited, one event after the other, in a task of
         the session's. What a listener raises becomes an ``error`` event.
         """
+        warn_of_typo(topic, self._own_names)
         return self._register(topic, listener, once=False)
 
     @overload
@@ -48,6 +52,7 @@ class Listening:
 
     def once(self, topic: str, listener: Listener | None = None) -> Any:
         """As :meth:`on`, for the next such event only."""
+        warn_of_typo(topic, self._own_names)
         return self._register(topic, listener, once=True)
 
     def _register(self, topic: str, listener: Listener | None, *, once: bool) -> Any:
@@ -79,6 +84,7 @@ class Listening:
             SessionStateError: not connected.
         """
         custom = event if isinstance(event, CustomEvent) else CustomEvent(event, data)
+        self._own_names.add(custom.name)
         self._live("emit").feed(inputs.EventEmitted(custom))
         return self
 
@@ -88,6 +94,8 @@ class Listening:
         Make it before connecting to see everything from the start. ``policy`` says what happens when its ``buffer`` (a
         number of events) is full: see :mod:`kernl_rt._session.stream`. It ends after the ``closed`` status.
         """
+        for topic in topics:
+            warn_of_typo(topic, self._own_names)
         return self._streams.open(topics, policy, buffer)
 
     def __aiter__(self) -> AsyncIterator[Any]:

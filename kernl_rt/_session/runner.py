@@ -34,7 +34,7 @@ from kernl_rt.abc import RealtimeChannel, RealtimeConnection, RealtimeModel, Rea
 from kernl_rt.agent import RealtimeAgent
 from kernl_rt.config import AudioFormat, ConnectOptions, Credential, SessionConfig
 from kernl_rt.context import Context
-from kernl_rt.exceptions import MisconfiguredError, SessionStateError
+from kernl_rt.exceptions import ConnectTimeout, MisconfiguredError, SessionStateError
 from kernl_rt.guardrail import Guardrail
 from kernl_rt.items import ConversationItem
 from kernl_rt.policy import ReconnectPolicy
@@ -100,7 +100,10 @@ class Runner:
                         self._connecting.cancel()
                     await nursery.start(link.run, name="kernl_rt link")
                     if self.channel is not None:
-                        await nursery.start(self._human_side, driver, self.channel, config, name="kernl_rt channel")
+                        with anyio.move_on_after(self.options.timeout) as opening:
+                            await nursery.start(self._human_side, driver, self.channel, config, name="kernl_rt channel")
+                        if opening.cancelled_caught:
+                            raise ConnectTimeout(f"the channel did not open within {self.options.timeout:g} seconds")
                 if self._connecting.cancelled_caught:
                     raise driver.error or self._closed_early()
                 nursery.start_soon(self._part, driver, nursery.cancel_scope, name="kernl_rt farewell")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from time import perf_counter
 from types import TracebackType
 from typing import Any, TypeVar, get_args
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
 from kernl_rt._core import inputs
 from kernl_rt._emitter import Emitter
+from kernl_rt._session import watch
 from kernl_rt._session.async_listeners import AsyncListeners
 from kernl_rt._session.changes import LiveChanges
 from kernl_rt._session.driver import Driver
@@ -145,7 +146,8 @@ class RealtimeSession(Verbs[T]):
         bound: Context[Any] = Context.of(context).bind(self, agent)
         self._context: Context[T] = bound
         self._changes = LiveChanges(chosen, self._options, bound, model is not None, [agent], agent)
-        self._emitter = Emitter(perf_counter)
+        self._own_names = set()
+        self._emitter = Emitter(watch.stall_clock)
         self._streams = Streams()
         self._watchdog = Watchdog(self._stuck)
         self._async_listeners = AsyncListeners(self._streams, self._notice, self._watchdog)
@@ -293,7 +295,7 @@ class RealtimeSession(Verbs[T]):
         self.close()
         ended = self._end
         with anyio.move_on_after(deadline):
-            await ended.wait()
+            await _until(ended)
         return ended.is_set()
 
     async def wait_closed(self) -> None:
@@ -306,7 +308,7 @@ class RealtimeSession(Verbs[T]):
         """
         if self._home is not None and not self._closed.is_set():
             self._home.check("wait_closed")
-        await self._end.wait()
+        await _until(self._end)
 
     @property
     def _end(self) -> anyio.Event:
@@ -365,6 +367,14 @@ class RealtimeSession(Verbs[T]):
 
     def __repr__(self) -> str:
         return f"<RealtimeSession agent={self.agent.id!r} model={self._model.name!r} {self.status} id={self.id!r}>"
+
+
+async def _until(event: anyio.Event) -> None:
+    """An event belongs to the event loop that it was first waited for in; what is over may be asked of in any."""
+    if event.is_set():
+        await anyio.lowlevel.checkpoint()
+    else:
+        await event.wait()
 
 
 def _checked_history(items: Iterable[ConversationItem]) -> tuple[ConversationItem, ...]:

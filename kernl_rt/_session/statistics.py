@@ -105,7 +105,8 @@ class SessionStatistics:
 
 def statistics_of(driver: Driver) -> SessionStatistics:
     state = driver.machine.state
-    state.playback.advance(anyio.current_time())
+    if driver.machine.status != "closed":
+        state.playback.advance(anyio.current_time())
     outbox, calls, losses = driver.outbox, state.tools.open_calls(), driver.streams.losses
     return SessionStatistics(
         to_model=LaneStatistics(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import traceback
 import warnings
 import weakref
@@ -22,12 +23,15 @@ from attrs import frozen
 
 from kernl_rt.events import SessionStuck
 
-__all__ = ["EVERY", "Watchdog", "created_at", "stack_of", "unclosed"]
+__all__ = ["EVERY", "Watchdog", "created_at", "stack_of", "stall_clock", "unclosed"]
 
 logger = logging.getLogger("kernl_rt")
 
 #: Seconds from the beginning of the close to the first report, and between reports.
 EVERY = 5.0
+#: What listeners are timed by: real time, since a listener that blocks blocks real time. A test in virtual time puts
+#: one here that stands still.
+stall_clock: Callable[[], float] = time.perf_counter
 #: Frames that a report shows at most.
 _DEPTH = 64
 

@@ -94,7 +94,8 @@ def test_each_delay_is_within_its_bounds_and_there_are_so_many(policy: Reconnect
     delays = [redial.dropped(LOST, 1.0, jitters[0])]
     for number, jitter in enumerate(jitters[1 : policy.attempts]):
         delay = delays[-1]
-        assert delay is not None and 0 <= delay <= min(longest, policy.longest)
+        assert delay is not None
+        assert 0 <= delay <= min(longest, policy.longest)
         longest = policy.base * 2**number
         delays.append(redial.again(LOST, jitter))
     assert redial.again(LOST, 1.0) is None
@@ -151,9 +152,11 @@ def test_a_link_that_is_never_quiet_is_due_before_its_end(seconds: float, before
     redial = Redial(ReconnectPolicy(rotate_before=before), seconds)
     redial.linked(linked)
     now, looks = redial.rotate_at, 0
-    assert now is not None and linked < now
+    assert now is not None
+    assert linked < now
     while not redial.due(now, quiet=False):
-        assert redial.rotate_at is not None and redial.rotate_at > now
+        assert redial.rotate_at is not None
+        assert redial.rotate_at > now
         now, looks = redial.rotate_at, looks + 1
     assert now < linked + seconds
     assert looks <= 2 * before + 2
@@ -202,4 +205,4 @@ def test_a_session_that_expired_is_a_rotation() -> None:
 def test_policies_that_cannot_be_say_why() -> None:
     for options in ({"attempts": 0}, {"base": -1.0}, {"longest": float("inf")}, {"rotate_before": 0.0}):
         with pytest.raises(MisconfiguredError, match=next(iter(options))):
-            ReconnectPolicy(**options)  # type: ignore[arg-type]
+            ReconnectPolicy(**options)

@@ -82,7 +82,7 @@ def test_without_a_clock_nothing_stalls() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("kernl_rt._session.session.perf_counter", clock)
+    monkeypatch.setattr("kernl_rt._session.watch.stall_clock", clock)
     return clock
 
 

@@ -45,7 +45,8 @@ async def test_a_turn_that_is_never_answered_is_answered_on_another_link() -> No
         peer = await back(call)
         assert told(peer) == ["configuration", "reply?"]
         reason = call.seen(StatusChanged)[2].reason
-        assert reason is not None and "a reply to the human's turn" in reason
+        assert reason is not None
+        assert "a reply to the human's turn" in reason
 
 
 @pytest.mark.parametrize("owed", ["reply", "turn"])

@@ -84,7 +84,8 @@ async def test_the_history_of_a_cut_reply_is_what_was_heard_and_so_it_is_told() 
         peer = await lose(call)
         assert told(peer) == ["configuration", "user: count", "assistant: one two", "reply?"]
         reply = call.session.history[-1]
-        assert isinstance(reply, Message) and (reply.text, reply.status) == ("one two", "incomplete")
+        assert isinstance(reply, Message)
+        assert (reply.text, reply.status) == ("one two", "incomplete")
         assert call.seen(HistoryChanged)[-1].items == call.session.history
 
 

@@ -57,8 +57,8 @@ def _recoverable(state: State) -> bool:
 
 def stop_generation(state: State, interruption: Interruption, *, cancel: bool) -> None:
     running = interruption.response_id
-    if running is None:
-        return
+    if running is None or running in state.finished:
+        return  # what is over needs no fence, and would never be taken out of it
     if running in state.fenced:
         cancel = False
     state.fenced.add(running)
@@ -135,8 +135,9 @@ def confirm(state: State, now: float, reason: Reason | None = None, *, cancel: b
     interruption = pause.interruption if reason is None else Interruption(reason, pause.interruption.response_id)
     stop_generation(state, interruption, cancel=cancel or pause.cancel)
     state.interruption = interruption
+    cuts = state.playback.caught_up(pause.cuts)
     state.playback.forget()
-    conclude(state, pause.cuts, now)
+    conclude(state, cuts, now)
 
 
 def noise_stopped(state: State, now: float) -> None:

@@ -198,7 +198,8 @@ def settle_down(state: State, now: float) -> None:
         return
     tools.advance(state, now)
     state.ask_for_replies(now)
-    if farewell.due(state, now):
+    # While the channel has not said what was heard, who was interrupted has not been told.
+    if state.interruption is None and farewell.due(state, now):
         fail(state, None, farewell.HUNG_UP)
 
 

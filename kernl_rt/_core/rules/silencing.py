@@ -56,7 +56,7 @@ def _withdraw(state: State, response_id: str | None, position_ms: float | None, 
 
 def _take_out_of_the_pause(state: State, pause: Pause, stopped: Interruption, now: float) -> None:
     """Nothing plays: the reply is taken out of what would be played on."""
-    cuts = [cut for cut in pause.cuts if cut.response_id == stopped.response_id]
+    cuts = state.playback.caught_up([cut for cut in pause.cuts if cut.response_id == stopped.response_id])
     pause.cuts = [cut for cut in pause.cuts if cut.response_id != stopped.response_id]
     state.playback.withdraw_paused(stopped.response_id)
     state.interruption = stopped

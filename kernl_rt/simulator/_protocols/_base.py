@@ -45,7 +45,7 @@ class Translation(ABC):
 
     @property
     def closing(self) -> tuple[int, str] | None:
-        """The close code and reason, once this protocol wants the link closed, as after a fault that it never forgives."""
+        """The close code and reason, once this protocol wants the link closed, as after a fault."""
         return None
 
     def close(self, code: int, reason: str) -> tuple[int, str]:
