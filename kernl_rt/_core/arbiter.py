@@ -44,6 +44,8 @@ class Wish:
     after_audio: bool = False
     #: The reply can wait until nobody speaks and nothing plays.
     when_idle: bool = False
+    #: The provider replies without being asked: this only waits for it.
+    unasked: bool = False
     #: The client event without which the wish is void (its message was refused).
     because: str | None = None
 
@@ -58,6 +60,8 @@ class Create:
     give_up_at: float
     config: ResponseConfig | None = None
     after_audio: bool = False
+    #: Nothing is said: the reply comes by itself.
+    unasked: bool = False
     #: An error that named nobody came while this was the only request it could have meant.
     suspicion: str | None = None
 
@@ -117,7 +121,8 @@ class Arbiter:
             wishes = tuple(plain)
         self._wishes = [wish for wish in self._wishes if wish not in wishes]
         after_audio = any(wish.after_audio for wish in wishes)
-        self._asked = Create(event_id, wishes, now, now + PATIENCE, first.config, after_audio)
+        unasked = all(wish.unasked for wish in wishes)
+        self._asked = Create(event_id, wishes, now, now + PATIENCE, first.config, after_audio, unasked)
         return self._asked
 
     def created(self, response_id: str | None) -> None:
@@ -185,7 +190,7 @@ class Arbiter:
             return []
         if cancelled:
             return list(asked.wishes)
-        self._wishes[:0] = asked.wishes
+        self._wishes[:0] = [evolve(wish, unasked=False) for wish in asked.wishes]
         return []
 
     def release(self) -> Create | None:
@@ -194,8 +199,8 @@ class Arbiter:
         return served
 
     def wish_again(self, wishes: tuple[Wish, ...]) -> None:
-        """These were being answered when the link was lost."""
-        self._wishes[:0] = wishes
+        """These were being answered when the link was lost. On the next one nothing comes by itself."""
+        self._wishes[:0] = [evolve(wish, unasked=False) for wish in wishes]
 
     def drain(self) -> list[Wish]:
         """Every wish that will not be answered any more."""

@@ -231,7 +231,7 @@ class State:
             return
         idle = not self.turn.speaking and self.silent and self.pause is None
         create = self.arbiter.next(self.next_id("event"), now, idle=idle)
-        if create is not None:
+        if create is not None and not create.unasked:
             lane = Lane.AUDIO if create.after_audio else Lane.COMMAND
             self.send(ResponseCreate(create.config, event_id=create.event_id), lane)
 

@@ -21,6 +21,7 @@ import pytest
 from kernl_rt.config import ConnectOptions, Credential, McpServer, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.providers import openai
+from kernl_rt.providers._access import check_secure
 
 CANARY = "sk-canary-Yw83mBq72Kx0zL5t"
 SECRET = Secret(CANARY)
@@ -139,7 +140,7 @@ async def test_security_14_a_key_does_not_cross_a_network_in_the_open(base: str)
 )
 def test_security_14_but_may_stay_on_this_machine(base: str, insecure: bool) -> None:
     model = openai.realtime("m", api_key=CANARY, base_url=base, insecure=insecure)
-    model._check_secure(model.url())
+    check_secure(model.url(), insecure=model.insecure, how="insecure=True")
 
 
 @pytest.mark.parametrize(

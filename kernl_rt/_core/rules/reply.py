@@ -17,6 +17,7 @@ from kernl_rt.events import (
     McpArguments,
     McpArgumentsDelta,
     McpCallProgress,
+    OutputBufferCleared,
     OutputItemAdded,
     OutputItemDone,
     OutputTranscript,
@@ -215,6 +216,13 @@ def complete(state: State, event: AudioDone, *, late: bool) -> None:
         if state.settings.has_channel and state.pause is None:
             state.out.append(FlushPlayback())
     state.emit(event)
+
+
+def dropped(state: State, event: OutputBufferCleared, now: float) -> None:
+    """The provider has dropped what it was about to say, because the human cut in: what waits here goes, too."""
+    state.emit(event)
+    if event.response_id is None or event.response_id not in state.fenced:
+        interrupt(state, "provider", now, cancel=False)
 
 
 def partial(state: State, event: Partial, now: float) -> None:

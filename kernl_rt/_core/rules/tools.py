@@ -216,8 +216,9 @@ def group_changed(state: State, group: Group, now: float) -> None:
     """One reply to all the calls of a group, once each has its outcome and the reply that made them is over."""
     if not state.tools.finish(group):
         return
-    if group.owed != "no" and not state.settings.capabilities.continues_after_tools:
-        state.arbiter.wish(Wish(asks=group.asks, when_idle=group.owed == "when_idle"))
+    unasked = state.settings.capabilities.continues_after_tools
+    if group.owed != "no" and (group.asks or not unasked):
+        state.arbiter.wish(Wish(asks=group.asks, when_idle=group.owed == "when_idle" and not unasked, unasked=unasked))
         state.ask_for_replies(now)
         return
     for command in group.asks:

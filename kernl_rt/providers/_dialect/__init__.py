@@ -6,6 +6,5 @@
 ``_config``    a session's and a reply's configuration; ``_options``: each of their options
 ``_codec``     the translation, for a :class:`~kernl_rt.providers._dialect._codec.Dialect`
 ``_check``     what OpenAI accepts, said before anything is sent
-``_address``   base URLs and keys
 =============  =====================================================================================
 """

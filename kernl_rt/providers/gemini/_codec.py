@@ -36,6 +36,7 @@ HELD = 10.0
 _ACTIVITY_START = '{"realtimeInput":{"activityStart":{}}}'
 _ACTIVITY_END = '{"realtimeInput":{"activityEnd":{}}}'
 _REPLY = '{"clientContent":{"turnComplete":true}}'
+_VERBS = frozenset({"setup", "clientContent", "realtimeInput", "toolResponse", "contextUpdate"})
 #: What is wrong with a key or an account is so also where a session was to be resumed.
 _OF_THE_ACCOUNT = frozenset({"invalid_api_key", "insufficient_quota", "rate_limit_exceeded", "permission_denied"})
 
@@ -162,7 +163,7 @@ class GeminiCodec:
                 case ev.ActivityEnd():
                     return self._realtime(self._end_talking())
                 case ev.RawClientEvent():
-                    return (write_json(dict(event.data)),)
+                    return self._raw(event)
         except Refused as refusal:
             self._refuse(event, str(refusal))
             return ()
@@ -201,6 +202,11 @@ class GeminiCodec:
             raise Refused("Gemini replies in the conversation only")
         self._turns.asked = True
         return (_REPLY,)
+
+    def _raw(self, event: ev.RawClientEvent) -> Sequence[str]:
+        if len(event.data) != 1 or not _VERBS.intersection(event.data):
+            raise Refused(f"a message of Gemini's has one key, of {', '.join(sorted(_VERBS))}: it would hang up over this")
+        return (write_json(dict(event.data)),)
 
     # -- the conversation
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
 
@@ -15,6 +13,18 @@ from kernl_rt._transport._address import prepare_headers
 from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
+from kernl_rt.providers._access import (
+    SOCKET_SCHEMES,
+    WEB_SCHEMES,
+    Headers,
+    address,
+    as_secret,
+    check_secure,
+    environment,
+    secret_headers,
+    usable_key,
+    without_credentials,
+)
 from kernl_rt.providers._connection import CodecConnection
 from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
 from kernl_rt.providers._dialect._codec import OpenAICodec
@@ -23,15 +33,12 @@ from kernl_rt.providers._dialect._config import encode_session
 __all__ = ["OpenAIModel", "realtime"]
 
 _BASE_URL = "https://api.openai.com/v1"
-_SOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_WEB_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_INSECURE = "realtime(…, insecure=True)"
 
 #: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
 _formats: Any = FORMATS
 #: A session ends after 60 minutes.
 _CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats, max_duration=3600.0)
-
-Headers = Mapping[str, str | Secret]
 
 
 def realtime(
@@ -72,24 +79,6 @@ def realtime(
     return made
 
 
-def _secret(value: str | Secret | None) -> Secret | None:
-    return None if value is None else Secret(value)
-
-
-def _secrets(headers: Headers) -> Headers:
-    """Other services' keys come as headers (``api-key``), so all of them are treated as keys."""
-    return {name: Secret(value) for name, value in headers.items()}
-
-
-def _without_credentials(url: str | None) -> str | None:
-    """For a repr: neither user name nor query, which is where keys are put that do not belong into a URL."""
-    if url is None:
-        return None
-    scheme, _, rest = url.partition("?")[0].rpartition("://")
-    host = rest.rpartition("@")[2]
-    return f"{scheme}://{host}" if scheme else host
-
-
 def _named(_model: object, _attribute: object, name: Any) -> None:
     if not isinstance(name, str) or not name.strip():
         raise MisconfiguredError(f"model={name!r} is invalid: use a model's name, such as 'gpt-realtime-2.1'")
@@ -101,11 +90,11 @@ class OpenAIModel(RealtimeModel):
 
     provider: str = field(default="openai", init=False, repr=False)
     name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=_secret)
-    base_url: str | None = field(default=None, repr=lambda url: repr(_without_credentials(url)))
+    api_key: Secret | None = field(default=None, converter=as_secret)
+    base_url: str | None = field(default=None, repr=lambda url: repr(without_credentials(url)))
     organization: str | None = None
     project: str | None = None
-    headers: Headers = field(factory=dict, converter=_secrets, repr=False)
+    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
     config: SessionConfig = field(factory=SessionConfig, repr=False)
     insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
@@ -132,11 +121,11 @@ class OpenAIModel(RealtimeModel):
     ) -> AsyncIterator[RealtimeConnection]:
         self.check(config)
         url = self.url()
-        headers = self._headers(None if credential is None else credential.secret, _secrets(options.headers))
+        headers = self._headers(None if credential is None else credential.secret, secret_headers(options.headers))
         if transport is None:
             from kernl_rt._transport.websocket import WebSocketTransport
 
-            self._check_secure(url)
+            check_secure(url, insecure=self.insecure, how=_INSECURE)
             transport = WebSocketTransport()
         async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
             yield CodecConnection(stream, OpenAICodec(self.config, redact=prepare_headers(headers).redact))
@@ -162,8 +151,8 @@ class OpenAIModel(RealtimeModel):
         body: dict[str, Any] = {"session": {**encode_session(self.config.merged(config)), "model": self.name}}
         if expires_after is not None:
             body["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
-        url = _address(self._base_url(), _WEB_SCHEMES, "/realtime/client_secrets", None)
-        self._check_secure(url)
+        url = self._address(WEB_SCHEMES, "/realtime/client_secrets", None)
+        check_secure(url, insecure=self.insecure, how=_INSECURE)
         minted = _credential(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
         if isinstance(minted, ProtocolError):
             raise minted
@@ -175,20 +164,12 @@ class OpenAIModel(RealtimeModel):
         Raises:
             MisconfiguredError: the base URL is not one.
         """
-        return _address(self._base_url(), _SOCKET_SCHEMES, "/realtime", self.name)
+        return self._address(SOCKET_SCHEMES, "/realtime", self.name)
 
-    def _check_secure(self, url: str) -> None:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        near = host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
-        if parts.scheme in ("http", "ws") and not near and not self.insecure:
-            raise MisconfiguredError(
-                "the base URL has no TLS, so the key would cross the network in the open: use https:// or wss://, "
-                "or allow it with realtime(…, insecure=True)"
-            )
-
-    def _base_url(self) -> str:
-        return self.base_url or _environment("OPENAI_BASE_URL") or _BASE_URL
+    def _address(self, schemes: Mapping[str, str], path: str, model: str | None) -> str:
+        base = self.base_url or environment("OPENAI_BASE_URL") or _BASE_URL
+        called = "base_url or OPENAI_BASE_URL"
+        return address(base, schemes, path, [("model", model)], called=called, example=_BASE_URL)
 
     def _headers(self, secret: Secret | None, more: Headers) -> dict[str, str | Secret]:
         given = {name.lower() for headers in (self.headers, more) for name in headers}
@@ -196,8 +177,8 @@ class OpenAIModel(RealtimeModel):
         if "authorization" not in given:
             ours["Authorization"] = Secret(f"Bearer {self._key(secret).reveal()}")
         about = {
-            "OpenAI-Organization": self.organization or _environment("OPENAI_ORG_ID"),
-            "OpenAI-Project": self.project or _environment("OPENAI_PROJECT_ID"),
+            "OpenAI-Organization": self.organization or environment("OPENAI_ORG_ID"),
+            "OpenAI-Project": self.project or environment("OPENAI_PROJECT_ID"),
         }
         ours.update({name: value for name, value in about.items() if value and name.lower() not in given})
         overridden = {name.lower() for name in more}
@@ -205,50 +186,11 @@ class OpenAIModel(RealtimeModel):
         return {**ours, **kept, **more}
 
     def _key(self, secret: Secret | None) -> Secret:
-        secret = secret or self.api_key
-        key = Secret((secret.reveal() if secret else _environment("OPENAI_API_KEY") or "").strip())
-        if not key:
-            raise MisconfiguredError(
-                "no API key: set the environment variable OPENAI_API_KEY, pass api_key=… to realtime(), "
-                "or connect with credential=…"
-            )
-        if not _is_possible(key):
-            raise MisconfiguredError(
-                "the API key (OPENAI_API_KEY or api_key) holds white space or characters that no key has: copy it again"
-            )
-        return key
-
-
-def _is_possible(key: Secret) -> bool:
-    text = key.reveal()
-    return text.isascii() and text.isprintable() and " " not in text
-
-
-def _environment(name: str) -> str | None:
-    return os.environ.get(name, "").strip() or None
-
-
-def _address(base: str, schemes: Mapping[str, str], path: str, model: str | None) -> str:
-    """``base`` with ``path`` appended and ``model`` in its query, the rest of which is kept."""
-    fix = "use one like https://api.openai.com/v1"
-    if any(letter.isspace() or not letter.isprintable() for letter in base):
-        raise MisconfiguredError(f"the base URL (base_url or OPENAI_BASE_URL) holds white space: {fix}")
-    try:
-        parts = urlsplit(base)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise MisconfiguredError(f"the base URL (base_url or OPENAI_BASE_URL) is not a URL: {fix}") from None
-    if parts.scheme not in schemes or not host:
-        raise MisconfiguredError(
-            f"the base URL (base_url or OPENAI_BASE_URL) has no host or the wrong scheme {parts.scheme!r}: {fix}"
+        return usable_key(
+            secret or self.api_key or as_secret(environment("OPENAI_API_KEY")),
+            how="set the environment variable OPENAI_API_KEY, pass api_key=… to realtime(), or connect with "
+            "credential=…",
         )
-    if parts.username is not None or parts.password is not None:
-        raise MisconfiguredError("the base URL holds a user name or password: pass api_key=… or headers=… instead")
-    query = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key != "model"]
-    if model is not None:
-        query.append(("model", model))
-    above = parts.path.rstrip("/").removesuffix("/realtime")
-    return urlunsplit((schemes[parts.scheme], parts.netloc, above + path, urlencode(query), ""))
 
 
 def _credential(answer: Mapping[str, Any]) -> Credential | ProtocolError:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kernl_rt.exceptions import MisconfiguredError
-from kernl_rt.simulator._protocols import _openai
+from kernl_rt.simulator._protocols import _gemini, _openai
 from kernl_rt.simulator._protocols._base import Protocol, Translation
 
 __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
@@ -18,6 +18,7 @@ __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
 #: Each name with what makes the protocol.
 PROTOCOLS: Final[dict[str, Callable[[], Protocol]]] = {
     "openai": _openai.OpenAI,
+    "gemini": _gemini.Gemini,
 }
 
 
