@@ -43,7 +43,8 @@ from kernl_rt.events import (
 
 __all__ = ["REPLY", "BrokenPromise", "Promise", "TraceGrammar"]
 
-#: What a trace promises. The last three hold only where the provider keeps its own order (``strict``).
+#: What a trace promises. "nothing after done", "final once" and "deltas make the final" hold only where the provider
+#: keeps its own order (``strict``).
 Promise: TypeAlias = Literal[
     "created first",
     "created once",
@@ -58,6 +59,16 @@ Promise: TypeAlias = Literal[
     "nothing after done",
     "final once",
     "deltas make the final",
+    # what the PromiseChecker sees beyond the trace
+    "no task outlives",
+    "closed in time",
+    "everything released",
+    "one reply at a time",
+    "a call runs once",
+    "truncated at what was heard",
+    "played in order",
+    "played without gaps",
+    "whole frames in order",
 ]
 
 ReplyState: TypeAlias = Literal["unknown", "running", "stopped", "done", "over"]

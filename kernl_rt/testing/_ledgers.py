@@ -23,11 +23,12 @@ from kernl_rt.events import (
     SessionUpdate,
     ToolResult,
 )
+from kernl_rt.testing._grammar import Promise
 
 __all__ = ["Playout", "Report", "Wire"]
 
 #: ``report(promise, event, why)``.
-Report: TypeAlias = Callable[[str, object, str], None]
+Report: TypeAlias = Callable[[Promise, object, str], None]
 
 #: After so many seconds a request that nobody answered may be made again.
 _PATIENCE = 10.0

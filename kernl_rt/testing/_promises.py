@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import anyio
 
@@ -161,8 +161,8 @@ class PromiseChecker:
         except BrokenPromise as exc:
             self.broken.append(exc)
 
-    def _report(self, promise: str, event: object, why: str) -> None:
-        self.broken.append(BrokenPromise(cast("Promise", promise), event, why))
+    def _report(self, promise: Promise, event: object, why: str) -> None:
+        self.broken.append(BrokenPromise(promise, event, why))
 
 
 def _is_released(channel: MemoryChannel) -> bool:

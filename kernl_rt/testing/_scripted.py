@@ -113,9 +113,10 @@ class ModelPeer:
         return [event for event in self.sent if isinstance(event, kind)]
 
     def hang_up(self, code: int = 1000, reason: str = "") -> None:
-        """End the link, after what was said."""
+        """End the link, after what was said. Whoever waits in :meth:`hear` gets ``EndOfStream``."""
         self._closing = ConnectionClosed(code, reason)
         self._to_session.end()
+        self._from_session.end()
 
     # -- the session's end --------------------------------------------------------------------------------------------
 

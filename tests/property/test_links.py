@@ -38,16 +38,17 @@ INFO = SessionInfo(id="s1")
 LOST = inputs.ConnectionLost(ConnectionClosed(1006), 0.5)
 FAILED = inputs.ConnectFailed(ConnectRefusedError("no"), 0.5)
 
-STEPS_OF_A_CALL = st.lists(
-    st.sampled_from(
-        [
-            *("read", "deliver") * 5,
-            *("lose", "open", "open", "fail"),
-            *("message", "reply", "ask", "interrupt", "change", "speech", "turn", "tool", "tool"),
-            *("finish", "calls 1", "calls 2"),
-        ]
-    ),
-    max_size=80,
+#: Single steps of a call, and runs of them without which little ever comes to pass.
+FRAGMENTS = [
+    *(("read",), ("deliver",), ("lose",), ("fail",), ("interrupt",), ("change",), ("finish",), ("speech",), ("turn",)),
+    *[("read", "deliver", "deliver")] * 4,
+    *[("lose", "open", "read", "deliver")] * 2,
+    *(("message", "read", "deliver"), ("ask", "read", "read"), ("reply", "read", "deliver")),
+    *(("finish", "deliver"), ("calls 1", "deliver", "deliver"), ("calls 2", "deliver", "deliver", "deliver")),
+    *[("tool",)] * 2,
+]
+STEPS_OF_A_CALL = st.lists(st.sampled_from(FRAGMENTS), min_size=15, max_size=60).map(
+    lambda fragments: [step for fragment in fragments for step in fragment]
 )
 
 

@@ -14,7 +14,7 @@ from sweep.scenarios import chatty, say_reply, stage, talkative
 from kernl_rt import RealtimeSession
 from kernl_rt.events import ResponseCreate, StatusChanged, ToolResult
 from kernl_rt.exceptions import ChannelError, CommandError, ConnectionClosed, SessionStateError
-from kernl_rt.testing import ModelPeer, Probe, ScriptedModel
+from kernl_rt.testing import Probe, ScriptedModel
 
 
 @asynccontextmanager
@@ -109,9 +109,7 @@ async def answered(session: RealtimeSession[Any]) -> None:
 
 
 def cut(model: ScriptedModel) -> None:
-    peer: ModelPeer = model.peer
-    peer.hang_up(1006)
-    peer._from_session.end()
+    model.peer.hang_up(1006)
 
 
 async def link_lost_for_good(probe: Probe) -> None:
