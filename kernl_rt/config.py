@@ -404,6 +404,7 @@ class Capabilities:
     ``can_cancel``: a running reply can be stopped. ``can_truncate``: the provider can be told how much of a reply was
     heard. ``can_delete``: items can be removed. ``manual_turns``: turn detection can be off. ``text_output``: it can
     write instead of speak. ``answers_on_commit``: a commit brings a reply without being asked.
+    ``answers_on_message``: so does a message of the user's, so one that wants no reply must say so.
     ``continues_after_tools``: a tool result brings a reply without being asked. ``synthesises_turns``: the wire has no
     reply boundaries, the codec infers them. ``max_duration``: seconds until the provider ends a session, ``None`` for
     no known limit. Formats are in order of preference.
@@ -419,6 +420,7 @@ class Capabilities:
     text_output: bool = True
     image_input: bool = True
     answers_on_commit: bool = False
+    answers_on_message: bool = False
     continues_after_tools: bool = False
     synthesises_turns: bool = False
     confirms_configuration: bool = True

@@ -151,6 +151,8 @@ class State:
         self.in_conversation = False
         #: Parts of the running reply whose final was told, with the class of their deltas.
         self.finals: set[tuple[type, tuple[str | None, int]]] = set()
+        #: Calls of the running reply to tool servers of the provider's own, which are at work.
+        self.provider_calls: set[str] = set()
         #: Replies beside the conversation, by id, and the requests for them, by event id.
         self.asides: dict[str, int | None] = {}
         self.asked_asides: dict[str, int] = {}
@@ -269,6 +271,8 @@ class State:
             return None
         if self.arbiter.running is None and self.turn.awaiting is None:
             return None
+        if self.arbiter.running is not None and self.provider_calls:
+            return None  # a tool server works, of which the provider has no news
         return self.model_heard_at + limit
 
     def settle_wishes(self, wishes: tuple[Wish, ...] | list[Wish], error: CommandError) -> bool:

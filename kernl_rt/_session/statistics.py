@@ -92,6 +92,9 @@ class SessionStatistics:
     #: Checks of guardrails that have not come back.
     running_checks: int
     latency: LatencyStatistics
+    #: How often a link was lost or left, and how many of these times that was planned.
+    reconnects: int
+    rotations: int
     #: What the session has cost so far.
     usage: Usage
     streams: tuple[StreamStatistics, ...]
@@ -127,6 +130,8 @@ def statistics_of(driver: Driver) -> SessionStatistics:
         held_back_ms=state.settings.output_format.ms(state.holdback.size),
         running_checks=state.guardrails.in_flight,
         latency=_latency_of(state.latency),
+        reconnects=state.redial.count,
+        rotations=state.redial.rotations,
         usage=state.usage,
         streams=tuple(StreamStatistics(len(s), s.peak, s.dropped, s.policy, s.limit) for s in driver.streams),
         dropped_events=dict(losses.dropped),

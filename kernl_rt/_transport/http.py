@@ -16,7 +16,7 @@ from kernl_rt._transport._redaction import HTTPCORE, redacting
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import ConnectTimeout, HandshakeError, MisconfiguredError
 
-__all__ = ["parse_answer", "post_json"]
+__all__ = ["get_json", "parse_answer", "post_json"]
 
 _MAX_ANSWER = 2**20
 
@@ -41,12 +41,33 @@ async def post_json(
         ConnectTimeout: no whole answer in time.
         ConnectError: the subclass says what failed, by the same table as the WebSocket's handshake.
     """
+    return await _json(url, headers, jsonlib.dumps(json).encode(), timeout, ssl_context)
+
+
+async def get_json(
+    url: str,
+    headers: Mapping[str, str | Secret],
+    timeout: float = 10.0,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+) -> dict[str, Any]:
+    """GET, and otherwise as :func:`post_json`."""
+    return await _json(url, headers, None, timeout, ssl_context)
+
+
+async def _json(
+    url: str,
+    headers: Mapping[str, str | Secret],
+    content: bytes | None,
+    timeout: float,
+    ssl_context: ssl.SSLContext | None,
+) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise MisconfiguredError("the URL must be 'https://host/path', without credentials in it")
     where = f"{parts.scheme}://{parts.netloc}{parts.path}"
     revealed = prepare_headers(headers)
-    found = await _post(url, where, revealed, jsonlib.dumps(json).encode(), timeout, ssl_context)
+    found = await _call(url, where, revealed, content, timeout, ssl_context)
     if isinstance(found, Exception):
         # Raised here, outside of any handler and with none of httpx's frames: their variables hold the headers and the
         # answer, which may quote them back.
@@ -74,8 +95,8 @@ def _meaning(
     return found
 
 
-async def _post(
-    url: str, where: str, headers: Headers, content: bytes, timeout: float, context: ssl.SSLContext | None
+async def _call(
+    url: str, where: str, headers: Headers, content: bytes | None, timeout: float, context: ssl.SSLContext | None
 ) -> dict[str, Any] | Exception:
     """The answer, or the error that it or its absence means."""
     # Here and not above: httpx takes a tenth of a second to import, and few sessions mint.
@@ -102,19 +123,27 @@ async def _post(
     return _meaning(status, answer, body, where, headers)
 
 
-async def _exchange(client: Any, url: str, headers: Headers, content: bytes) -> tuple[int, dict[str, str], bytes]:
+async def _exchange(
+    client: Any, url: str, headers: Headers, content: bytes | None
+) -> tuple[int, dict[str, str], bytes]:
     import httpx
+
+    written = [] if content is None else [("Content-Type", "application/json")]
 
     class Signed(httpx.Auth):
         """Writes the headers into the request at the last moment: what httpx is called with shows in tracebacks."""
 
         def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-            request.headers.update([*headers.items, ("Content-Type", "application/json")])
+            request.headers.update([*headers.items, *written])
             yield request
 
     body = bytearray()
     async with client.stream(
-        "POST", url, headers={"Accept": "application/json"}, content=content, auth=Signed()
+        "GET" if content is None else "POST",
+        url,
+        headers={"Accept": "application/json"},
+        content=content,
+        auth=Signed(),
     ) as response:
         async for part in response.aiter_bytes():
             # Past the limit it is read and dropped, within the same deadline: a loop that is left early leaves

@@ -43,11 +43,16 @@ class SessionUpdate(WireEvent):
 
 @frozen
 class ItemCreate(WireEvent):
-    """Add an item to the conversation, after ``previous_item_id`` (``"root"`` for first, ``None`` for last)."""
+    """Add an item to the conversation, after ``previous_item_id`` (``"root"`` for first, ``None`` for last).
+
+    ``asks`` says whether a reply to it is wanted, to models that answer a message by itself; others are asked with a
+    :class:`ResponseCreate`, and never see it.
+    """
 
     kind: ClassVar[str] = "item.create"
     item: ConversationItem
     previous_item_id: str | None = None
+    asks: bool | None = field(default=None, kw_only=True)
 
 
 @frozen

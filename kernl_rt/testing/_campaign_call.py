@@ -173,7 +173,7 @@ class Call:
         start = anyio.current_time()
         try:
             with anyio.fail_after(ANSWER_AT_ONCE if lenient else ANSWER):
-                await (self._speak(players) if self.plan.spoken_question else self._write(players, again=lenient))
+                await (self._speak(players) if self.plan.spoken_question else self._write(players, lenient=lenient))
         except TimeoutError:
             if not players.ending.is_set():
                 witness.violation("a turn is answered", f"nothing came within {anyio.current_time() - start:g} s")
@@ -196,17 +196,22 @@ class Call:
         with anyio.move_on_after(seconds):
             await players.ending.wait()
 
-    async def _write(self, players: Players, *, again: bool) -> None:
-        text = f"question {players.next_number()}"
-        try:
-            reply = await players.session.ask(text)
-        except CommandError:
-            if not again:
-                raise
-            reply = await players.session.ask(text)
-        said = "".join(item.text for item in reply.output if isinstance(item, Message))
-        if reply.status != "completed" or text not in said:
-            players.witness.violation("a turn is answered", f"{text!r} was answered by {reply.status}, {said!r}")
+    async def _write(self, players: Players, *, lenient: bool) -> None:
+        """``lenient``: the effects of the faults may reach the question, or the reply to it; then it is asked again."""
+        while True:
+            text = f"question {players.next_number()}"
+            try:
+                reply = await players.session.ask(text)
+            except CommandError:
+                if not lenient or players.ending.is_set():
+                    raise
+                continue
+            said = "".join(item.text for item in reply.output if isinstance(item, Message))
+            if reply.status == "completed" and text in said:
+                return
+            if not lenient:
+                players.witness.violation("a turn is answered", f"{text!r} was answered by {reply.status}, {said!r}")
+                return
 
     async def _speak(self, players: Players) -> None:
         events = players.session.events("response.done")

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from kernl_rt._session.session import RealtimeSession
 from kernl_rt._transport.memory import MemoryStream
+from kernl_rt.abc import MessageStream
 from kernl_rt.agent import RealtimeAgent
 from kernl_rt.channels.memory import MemoryChannel
 from kernl_rt.config import ResponseConfig
@@ -22,7 +23,7 @@ from kernl_rt.exceptions import ChannelError, CommandError, ConnectionClosed, Re
 from kernl_rt.simulator import Faults
 from kernl_rt.testing._campaign_plan import Plan, Stroke
 from kernl_rt.testing._campaign_witness import Witness
-from kernl_rt.testing._campaign_world import Provider, speech
+from kernl_rt.testing._campaign_world import ASIDE, Provider, speech
 from kernl_rt.testing._faulty_transport import FaultyTransport
 
 __all__ = ["Players"]
@@ -97,8 +98,11 @@ class Players:
             self.ending.set()
 
     def pacify(self) -> None:
-        """The faults stop."""
+        """The faults stop. A provider that has stopped answering would never do it again: its links end."""
         self.calm = True
+        if self.stalled:
+            for link in self.provider.links:
+                self._spawn(self._close_quietly, link)
         faults = self.provider.simulator.faults
         faults.placed.clear()
         faults.anonymous_errors, faults.created_delay, faults.lost_races, faults.failing_replies = False, 0.0, 0, 0
@@ -113,6 +117,10 @@ class Players:
             scope.cancel()
         with suppress(RealtimeError):
             self.session.unmute()
+
+    async def _close_quietly(self, link: MessageStream) -> None:
+        with suppress(ConnectionClosed):
+            await link.aclose(1012, "the server restarts")
 
     # -- the human ----------------------------------------------------------------------------------------------------
 
@@ -181,7 +189,7 @@ class Players:
         self.witness.handle("request_reply", self.session.request_reply())
 
     def _aside(self, value: Any) -> None:
-        config = ResponseConfig(conversation="none", output_modality="text")
+        config = ResponseConfig(conversation="none", output_modality="text", metadata=ASIDE)
         self.witness.handle("aside", self.session.request_reply(config))
 
     def _strange(self, value: Any) -> None:
@@ -250,7 +258,8 @@ class Players:
 
     async def _close_link(self, code: int) -> None:
         if self.provider.links:
-            self.may_end = self.may_end or code in (1002, 1003, 1007, 1008) or code >= 4000
+            # 1000 says that the conversation is over; the others blame this side.
+            self.may_end = self.may_end or code in (1000, 1002, 1003, 1007, 1008) or code >= 4000
             with suppress(ConnectionClosed):
                 await self.provider.links[-1].aclose(code, "as drawn")
 

@@ -25,8 +25,10 @@ from kernl_rt.simulator._sound import decoded, encoded
 from kernl_rt.testing._campaign_plan import Plan
 from kernl_rt.tool import Toolkit, tool
 
-__all__ = ["QUESTION", "Brain", "Ears", "Provider", "Tools", "Voice", "speech"]
+__all__ = ["ASIDE", "QUESTION", "Brain", "Ears", "Provider", "Tools", "Voice", "speech"]
 
+#: What a request for a reply beside the conversation says, so that the brain knows it: it calls no tools there.
+ASIDE: Mapping[str, str] = {"aside": "yes"}
 QUESTION = re.compile(r"question (\d+)")
 _WORD_MS = 220
 _LONGEST_MS = 5_000
@@ -89,7 +91,8 @@ class Brain:
         await anyio.sleep(rng.choice((0.0, 0.03, 0.3, 1.5)))
         if "provider" in self.plan.troubles and rng.random() < 0.1:
             return Reply(failure="the brain has failed, as drawn")
-        calls = self._calls(rng, turn) if rng.random() < (0.2 if turn.tool_results else 0.45) else []
+        likely = 0.0 if turn.metadata else 0.2 if turn.tool_results else 0.45
+        calls = self._calls(rng, turn) if rng.random() < likely else []
         if calls and rng.random() < 0.5:
             return Reply(tool_calls=calls)
         words = " ".join(f"w{number}x{index}" for index in range(rng.choice((1, 3, 8, 25))))

@@ -157,7 +157,7 @@ async def test_the_tree_shows_the_sessions_tasks_and_no_others() -> None:
             await anyio.sleep(0.1)
             tree = session_tree()
             assert tree is not None
-            names = {child.name for child in tree.children}
+            names = {line.lstrip("│├└─ ") for line in tree.lines()}
             assert {"model in", "model out", "channel in", "channel out", "clock", "tools"} <= names
             assert "somebody else's" not in "\n".join(tree.lines())
             assert len(task_ids() - before) > 6

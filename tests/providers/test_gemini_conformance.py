@@ -15,13 +15,13 @@ pytestmark = pytest.mark.anyio
 PROMPTS = Prompts(speech=b"\0\1\0\2" * 4_000)
 
 
-@pytest.mark.parametrize("name", ["gemini-3.8-live", "gemini-2.5-flash-native-audio-preview-12-2025", "gemini-2.0-flash-live-001"])
+@pytest.mark.parametrize(
+    "name", ["gemini-3.8-live", "gemini-2.5-flash-native-audio-preview-12-2025", "gemini-2.0-flash-live-001"]
+)
 async def test_in_memory(name: str) -> None:
     simulator = Simulator(protocol="gemini")
     with anyio.fail_after(10_000):
-        await check_model(
-            lambda: gemini.live(name, api_key="check"), transport=simulator.transport(), prompts=PROMPTS
-        )
+        await check_model(lambda: gemini.live(name, api_key="check"), transport=simulator.transport(), prompts=PROMPTS)
 
 
 async def test_over_a_socket(real_clock: None) -> None:

@@ -11,8 +11,7 @@ import pybase64
 import pytest
 import yaml
 
-from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, Toolkit, tool
-from kernl_rt import events as ev
+from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, Toolkit, events as ev, tool
 from kernl_rt._transport.memory import MemoryTransport
 from kernl_rt.abc import MessageStream
 from kernl_rt.items import Message
@@ -90,7 +89,9 @@ def test_every_frame_decodes_and_nothing_is_lost(path: Path) -> None:
     events = [event for frame in recording.received for event in codec.decode(json.dumps(frame))]
     assert not [event for event in events if isinstance(event, (ev.RawServerEvent, ev.SessionError))]
     assert b"".join(e.audio for e in events if isinstance(e, ev.AudioDelta)) == recording.sound
-    assert "".join(e.text for e in events if isinstance(e, ev.OutputTranscript)) == recording.words("outputTranscription")
+    assert "".join(e.text for e in events if isinstance(e, ev.OutputTranscript)) == recording.words(
+        "outputTranscription"
+    )
     assert "".join(e.text for e in events if isinstance(e, ev.InputTranscript)) == recording.words("inputTranscription")
     thoughts = [e.part.text for e in events if isinstance(e, ev.ContentPartAdded) and e.part is not None]
     assert thoughts == [part["text"] for part in recording.parts if part.get("thought")]
@@ -143,7 +144,7 @@ async def test_a_recording_drives_a_session(path: Path) -> None:
                 session.send_audio(pybase64.urlsafe_b64decode(chunk["audio"]["data"]))
             for content in recording.sent("client_content"):
                 answers.append((await session.ask(content["turns"][0]["parts"][0]["text"])).text)
-            while not recording.finished:  # noqa: ASYNC110 - a fake's flag
+            while not recording.finished:
                 await anyio.sleep(0.01)
             await anyio.sleep(0.1)
     assert not [event for event in log if isinstance(event, (ev.RawServerEvent, ev.SessionError))]

@@ -10,6 +10,7 @@ import pytest
 from kernl_rt.channels import MemoryChannel
 from kernl_rt.events import (
     Interrupted,
+    McpCallProgress,
     RawServerEvent,
     ResponseDone,
     SessionError,
@@ -129,3 +130,18 @@ async def test_the_clock_starts_anew_with_the_next_link() -> None:
         await call.says(created("r2"))
         await anyio.sleep(14)
         assert len(model_of(call).peers) == 2
+
+
+async def test_a_tool_server_of_the_providers_own_may_take_its_time() -> None:
+    async with redialling(dead_air=2.0) as call:
+        call.session.request_reply()
+        await quiet()
+        await call.says(created(), McpCallProgress("m1", "in_progress", response_id="r1"))
+        await anyio.sleep(60)
+        assert call.session.status == "connected"
+        assert call.session.statistics().reconnects == 0
+        await call.says(McpCallProgress("m1", "completed", response_id="r1"))
+        await anyio.sleep(2.1)
+        assert call.session.status == "reconnecting"
+        assert call.session.statistics().reconnects == 1
+        await back(call)

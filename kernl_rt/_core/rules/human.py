@@ -152,12 +152,13 @@ def item_submitted(state: State, input: ItemSubmitted, now: float) -> None:
     """The item goes out at once; the reply is asked for when one may be."""
     event_id = state.next_id("event")
     item = input.item if input.item.id else evolve(input.item, id=state.next_id("item_kernl"))
-    create = ItemCreate(item, event_id=event_id)
+    asks = (input.reply or input.ask) if state.settings.capabilities.answers_on_message else None
+    create = ItemCreate(item, event_id=event_id, asks=asks)
     state.backlog.add(None if input.ask else input.command, event_id, f"item:{item.id}", create)
     state.send(create)
     if input.reply or input.ask:
-        asks = (input.command,) if input.ask else ()
-        state.arbiter.wish(Wish(asks=asks, because=event_id))
+        waits = (input.command,) if input.ask else ()
+        state.arbiter.wish(Wish(asks=waits, because=event_id))
         state.ask_for_replies(now)
 
 

@@ -79,6 +79,7 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
     state.arbiter.created(response.id)
     state.in_conversation = response.conversation_id is not None
     state.finals.clear()
+    state.provider_calls.clear()
     state.emit(event)
     if state.arbiter.cancel_next:
         state.arbiter.cancel_next = False
@@ -147,6 +148,11 @@ def rest(state: State, event: Rest, now: float) -> None:
     if _known(state, event.response_id, now):
         if isinstance(event, McpArguments):
             close_part(state, event)
+        elif isinstance(event, McpCallProgress) and event.item_id is not None:
+            if event.status == "in_progress":
+                state.provider_calls.add(event.item_id)
+            else:
+                state.provider_calls.discard(event.item_id)
         state.emit(event)
 
 

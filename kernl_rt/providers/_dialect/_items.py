@@ -18,7 +18,7 @@ from kernl_rt.items import (
 )
 from kernl_rt.providers._fields import BASE64, BOOLEAN, OBJECT, Field, Foreign, Kind, ListOf, OneOf, Struct, Tagged
 
-__all__ = ["ITEM", "PART"]
+__all__ = ["ITEM", "PART", "items_with", "message_of"]
 
 
 _STATUS: Any = OneOf("in_progress", "completed", "incomplete")
@@ -58,6 +58,12 @@ PART = Struct(
 _ANY_ITEM = (Field("id"), Field("status", kind=_STATUS))
 
 
+def message_of(content: Field) -> Struct:
+    """A message, whose parts are read by ``content``."""
+    role = Field("role", kind=OneOf("user", "assistant", "system"))
+    return Struct(Message, *_ANY_ITEM, role, content, type="message")
+
+
 class _Items(Tagged):
     def decode(self, value: Any) -> Any:
         try:
@@ -67,58 +73,56 @@ class _Items(Tagged):
 
 
 _UNKNOWN = _Unknown()
-ITEM = _Items(
-    [
-        Struct(
-            Message,
-            *_ANY_ITEM,
-            Field("role", kind=OneOf("user", "assistant", "system")),
-            Field("content", kind=ListOf(PART), required=True),
-            type="message",
-        ),
-        Struct(
-            FunctionCall,
-            *_ANY_ITEM,
-            Field("call_id"),
-            Field("name"),
-            Field("arguments", required=True),
-            type="function_call",
-        ),
-        Struct(FunctionCallOutput, *_ANY_ITEM, Field("call_id"), Field("output"), type="function_call_output"),
-        Struct(
-            McpListTools,
-            *_ANY_ITEM,
-            Field("server_label"),
-            Field("tools", kind=ListOf(OBJECT), required=True),
-            type="mcp_list_tools",
-        ),
-        Struct(
-            McpCall,
-            *_ANY_ITEM,
-            Field("server_label"),
-            Field("name"),
-            Field("arguments"),
-            Field("output"),
-            Field("error", kind=OBJECT),
-            Field("approval_request_id"),
-            type="mcp_call",
-        ),
-        Struct(
-            McpApprovalRequest,
-            *_ANY_ITEM,
-            Field("server_label"),
-            Field("name"),
-            Field("arguments"),
-            type="mcp_approval_request",
-        ),
-        Struct(
-            McpApprovalResponse,
-            *_ANY_ITEM,
-            Field("approval_request_id"),
-            Field("approve", kind=BOOLEAN),
-            Field("reason"),
-            type="mcp_approval_response",
-        ),
-    ],
-    _UNKNOWN,
+_OTHERS = (
+    Struct(
+        FunctionCall,
+        *_ANY_ITEM,
+        Field("call_id"),
+        Field("name"),
+        Field("arguments", required=True),
+        type="function_call",
+    ),
+    Struct(FunctionCallOutput, *_ANY_ITEM, Field("call_id"), Field("output"), type="function_call_output"),
+    Struct(
+        McpListTools,
+        *_ANY_ITEM,
+        Field("server_label"),
+        Field("tools", kind=ListOf(OBJECT), required=True),
+        type="mcp_list_tools",
+    ),
+    Struct(
+        McpCall,
+        *_ANY_ITEM,
+        Field("server_label"),
+        Field("name"),
+        Field("arguments"),
+        Field("output"),
+        Field("error", kind=OBJECT),
+        Field("approval_request_id"),
+        type="mcp_call",
+    ),
+    Struct(
+        McpApprovalRequest,
+        *_ANY_ITEM,
+        Field("server_label"),
+        Field("name"),
+        Field("arguments"),
+        type="mcp_approval_request",
+    ),
+    Struct(
+        McpApprovalResponse,
+        *_ANY_ITEM,
+        Field("approval_request_id"),
+        Field("approve", kind=BOOLEAN),
+        Field("reason"),
+        type="mcp_approval_response",
+    ),
 )
+
+
+def items_with(message: Struct) -> Kind:
+    """The items of a dialect whose messages are read by ``message``."""
+    return _Items([message, *_OTHERS], _UNKNOWN)
+
+
+ITEM = items_with(message_of(Field("content", kind=ListOf(PART), required=True)))

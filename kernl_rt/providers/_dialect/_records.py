@@ -10,26 +10,40 @@ from attrs import field, frozen
 
 from kernl_rt import events as ev
 from kernl_rt.items import NOTHING
-from kernl_rt.providers._dialect._config import encode_session, parse_session
+from kernl_rt.providers._dialect._config import GA, Layout
 from kernl_rt.providers._dialect._items import ITEM
 from kernl_rt.providers._dialect._options import MAX_TOKENS
 from kernl_rt.providers._fields import COUNT, INTEGER, NUMBER, TEXT, TEXTS, Field, Kind, ListOf, OneOf, Struct
 
-__all__ = ["ERROR", "RATE_LIMIT", "RESPONSE", "SESSION", "SESSION_ERROR", "TRANSCRIPT_USAGE"]
+__all__ = [
+    "ERROR",
+    "RATE_LIMIT",
+    "RESPONSE",
+    "SESSION",
+    "SESSION_ERROR",
+    "STATUS_DETAILS",
+    "TRANSCRIPT_USAGE",
+    "USAGE",
+    "Session",
+    "response_of",
+]
 
 
-class _Session(Kind):
+class Session(Kind):
     """The session as the server tells it: read for what we know, kept whole."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
 
     def decode(self, value: Any) -> ev.SessionInfo:
         facts: ev.SessionInfo = _SESSION_FACTS.decode(value)
-        config = parse_session(value)
+        config = self._layout.parse_session(value)
         return attrs.evolve(facts, config=attrs.evolve(config, extra={}), raw=value)
 
     def encode(self, value: ev.SessionInfo) -> dict[str, Any]:
         if value.raw is not NOTHING:
             return dict(value.raw)
-        config = encode_session(value.config)
+        config = self._layout.encode_session(value.config)
         return {"object": "realtime.session", **_SESSION_FACTS.encode(value), **config}
 
 
@@ -68,21 +82,27 @@ _USAGE = (
     Field("seconds", kind=NUMBER),
 )
 ERROR = Struct(ev.ResponseError, Field("type"), Field("code"), Field("message"))
-RESPONSE = Struct(
-    ev.Response,
-    Field("id"),
-    Field("status", kind=OneOf("in_progress", "completed", "cancelled", "failed", "incomplete")),
-    Field(
-        "status_details",
-        kind=Struct(ev.StatusDetails, Field("type"), Field("reason"), Field("error", kind=ERROR)),
-    ),
-    Field("output", kind=ListOf(ITEM)),
-    Field("usage", kind=Struct(ev.Usage, *_USAGE)),
-    Field("conversation_id"),
-    Field("output_modalities", kind=ListOf(TEXT)),
-    Field("max_output_tokens", kind=MAX_TOKENS),
-    Field("metadata", kind=TEXTS),
-)
+STATUS_DETAILS = Struct(ev.StatusDetails, Field("type"), Field("reason"), Field("error", kind=ERROR))
+USAGE = Struct(ev.Usage, *_USAGE)
+
+
+def response_of(item: Kind, status_details: Kind = STATUS_DETAILS) -> Struct:
+    """A reply that is made of such items."""
+    return Struct(
+        ev.Response,
+        Field("id"),
+        Field("status", kind=OneOf("in_progress", "completed", "cancelled", "failed", "incomplete")),
+        Field("status_details", kind=status_details),
+        Field("output", kind=ListOf(item)),
+        Field("usage", kind=USAGE),
+        Field("conversation_id"),
+        Field("output_modalities", kind=ListOf(TEXT)),
+        Field("max_output_tokens", kind=MAX_TOKENS),
+        Field("metadata", kind=TEXTS),
+    )
+
+
+RESPONSE = response_of(ITEM)
 RATE_LIMIT = Struct(
     ev.RateLimit,
     Field("name"),
@@ -146,6 +166,6 @@ class _SessionError(Struct):
         return super().encode(_ErrorFrame(error=complaint, event_id=value.event_id, extra=extra))
 
 
-SESSION: Kind = _Session()
+SESSION: Kind = Session(GA)
 TRANSCRIPT_USAGE: Kind = _TranscriptUsage(ev.Usage, *_USAGE)
 SESSION_ERROR = _SessionError()

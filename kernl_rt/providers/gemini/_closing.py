@@ -8,7 +8,10 @@ __all__ = ["expired", "word_for"]
 
 #: In order: the first that is found in the reason.
 _WORDS = (
-    (re.compile(r"api[ _]?key|unregistered callers|unauthenticated|credential|auth[ _]?token|token.{0,20}expired"), "invalid_api_key"),
+    (
+        re.compile(r"api[ _]?key|unregistered callers|unauthenticated|credential|auth[ _]?token|token.{0,20}expired"),
+        "invalid_api_key",
+    ),
     (re.compile(r"billing|credit"), "insufficient_quota"),
     (re.compile(r"quota|exhausted|rate.?limit|too many"), "rate_limit_exceeded"),
     (re.compile(r"is not found|not found for api version|not supported for bidi"), "model_not_found"),

@@ -205,7 +205,9 @@ class GeminiCodec:
 
     def _raw(self, event: ev.RawClientEvent) -> Sequence[str]:
         if len(event.data) != 1 or not _VERBS.intersection(event.data):
-            raise Refused(f"a message of Gemini's has one key, of {', '.join(sorted(_VERBS))}: it would hang up over this")
+            raise Refused(
+                f"a message of Gemini's has one key, of {', '.join(sorted(_VERBS))}: it would hang up over this"
+            )
         return (write_json(dict(event.data)),)
 
     # -- the conversation

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrs import fields
+
 from kernl_rt.config import (
     PCM16_16K,
     PCM16_24K,
@@ -27,9 +29,18 @@ from kernl_rt.providers._fields import merge
 from kernl_rt.providers.gemini._profile import Profile
 from kernl_rt.providers.gemini._schema import as_parameters
 
-__all__ = ["check_response", "check_session", "encode_instructions", "encode_setup", "encode_tools", "refusal_of_update"]
+__all__ = [
+    "check_response",
+    "check_session",
+    "encode_instructions",
+    "encode_setup",
+    "encode_tools",
+    "refusal_of_update",
+]
 
 _TOOL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
+_OPTIONS = tuple(attribute.name for attribute in fields(SessionConfig))
+_RESPONSE_OPTIONS = tuple(each.name for each in fields(ResponseConfig) if each.name != "conversation")
 _EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 
 
@@ -96,7 +107,9 @@ def _check_turns(turn: Any) -> None:
         given += " prefix_padding_ms silence_duration_ms create_response interrupt_response"
     for name in given.split():
         if getattr(turn, name) is not None:
-            raise _refuse(f"{option}.{name}", getattr(turn, name), f"Gemini's {turn.mode!r} does not take it; leave it out")
+            raise _refuse(
+                f"{option}.{name}", getattr(turn, name), f"Gemini's {turn.mode!r} does not take it; leave it out"
+            )
     for name in ("prefix_padding_ms", "silence_duration_ms"):
         value = getattr(turn, name)
         if value is not None and (type(value) is not int or not 0 <= value < 2**31):
@@ -171,9 +184,7 @@ def check_response(config: ResponseConfig) -> None:
     if config.conversation == "none":
         raise _refuse("conversation", "none", "Gemini replies in the conversation only")
     plain = ResponseConfig()
-    for name in ResponseConfig.__slots__:
-        if name.startswith("__") or name == "conversation":
-            continue
+    for name in _RESPONSE_OPTIONS:
         value = getattr(config, name)
         if value != getattr(plain, name):
             raise _refuse(name, value, "a single reply of Gemini's takes no options; set it for the session")
@@ -183,7 +194,7 @@ def refusal_of_update(config: SessionConfig, profile: Profile) -> str | None:
     """Why a running session cannot take this change; ``None`` where it can."""
     if not profile.updates:
         return "this model cannot change a session that runs; say it before connecting"
-    said = [name for name in SessionConfig.__slots__ if not name.startswith("__") and getattr(config, name) is not None]
+    said = [name for name in _OPTIONS if getattr(config, name) is not None]
     frozen = [name for name in said if name not in ("instructions", "tools", "tool_choice", "extra")]
     if config.extra:
         frozen.append("extra")

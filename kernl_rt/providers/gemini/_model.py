@@ -198,9 +198,7 @@ class GeminiModel(RealtimeModel):
 
         if self._on_vertex():
             raise MisconfiguredError("Vertex AI mints no short-lived tokens; hand out an access token of Google Cloud")
-        if expires_after is not None and (
-            type(expires_after) is not int or not 1 <= expires_after <= _LONGEST_TOKEN
-        ):
+        if expires_after is not None and (type(expires_after) is not int or not 1 <= expires_after <= _LONGEST_TOKEN):
             raise MisconfiguredError(f"expires_after={expires_after!r} is invalid: use 1 to {_LONGEST_TOKEN} seconds")
         self.check(config or SessionConfig())
         now = datetime.now(UTC)

@@ -112,7 +112,7 @@ class Turns:
 
     def commit(self, event_id: str | None) -> list[ServerEvent]:
         """Our own word that the human's turn is over."""
-        self._finish_heard()
+        self._finish_heard(anew=True)
         heard = self._hear()
         heard.committed = True
         self.asked = True
@@ -126,7 +126,7 @@ class Turns:
         if activity.kind in ("ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"):
             if not self._speaking:
                 self._speaking = True
-                self._finish_heard()
+                self._finish_heard(anew=True)
                 self._out.append(ev.SpeechStarted(None, ms))
         elif activity.kind in ("ACTIVITY_END", "VAD_SIGNAL_TYPE_EOS"):
             if self._speaking:
@@ -153,7 +153,9 @@ class Turns:
         if said.text:
             whole = heard.text + (said.text if interim else "")
             text = whole if heard.cumulative else said.text
-            self._out.append(ev.InputTranscriptDelta(heard.item_id, text, 0, cumulative=heard.cumulative, extra=said.extra))
+            self._out.append(
+                ev.InputTranscriptDelta(heard.item_id, text, 0, cumulative=heard.cumulative, extra=said.extra)
+            )
         if said.finished and not interim:
             self._finish_heard()
 
@@ -162,11 +164,14 @@ class Turns:
             self._heard.committed = True
             self._out.append(ev.AudioInputCommitted(self._heard.item_id))
 
-    def _finish_heard(self) -> None:
-        """Nothing more of the human's turn will be written down."""
-        heard, self._heard = self._heard, None
-        if heard is None:
+    def _finish_heard(self, *, anew: bool = False) -> None:
+        """The human's turn is over. One without words waits for them, as the transcription keeps no order, until the
+        next turn begins (``anew``).
+        """
+        heard = self._heard
+        if heard is None or not (heard.text or anew):
             return
+        self._heard = None
         if heard.text:
             self._out.append(ev.InputTranscript(heard.item_id, heard.text, 0))
         if not heard.committed:
@@ -198,7 +203,9 @@ class Turns:
         """It is told with the end of the reply."""
         self._usage = usage if self._usage is None else self._usage + usage
 
-    def tool_call(self, calls: tuple[FunctionCalled, ...], remember: Callable[[str, FunctionCalled], None]) -> list[ServerEvent]:
+    def tool_call(
+        self, calls: tuple[FunctionCalled, ...], remember: Callable[[str, FunctionCalled], None]
+    ) -> list[ServerEvent]:
         reply = self._open()
         self._finish_heard()
         for call in calls:
@@ -212,8 +219,10 @@ class Turns:
         """The reply that runs, created by the first that is heard of it."""
         if self._reply is not None:
             return self._reply
-        if self._heard is None and self._uncommitted is None and self.listened and not self.asked:
+        answered = self._heard is not None and self._heard.committed and not self._heard.text
+        if self._uncommitted is None and self.listened and not self.asked and (self._heard is None or answered):
             # Nothing of what the human said has been written down yet, but this answers it: it comes first.
+            self._finish_heard(anew=True)
             self._out.append(ev.ItemCreated(_said_by_human(self._hear().item_id)))
         self._commit_heard()
         if self._uncommitted is not None:
@@ -370,4 +379,6 @@ def _end_of(reply: _Reply, reason: str | None) -> tuple[Status, ev.StatusDetails
     if reason == "MALFORMED_FUNCTION_CALL":
         error = ev.ResponseError(code=reason, message="the model wrote a function call that cannot be read")
         return "failed", ev.StatusDetails(type="failed", error=error)
-    return "incomplete", ev.StatusDetails(type="incomplete", reason="content_filter", extra={"turnCompleteReason": reason})
+    return "incomplete", ev.StatusDetails(
+        type="incomplete", reason="content_filter", extra={"turnCompleteReason": reason}
+    )

@@ -95,7 +95,7 @@ def _lowered(schema: Any) -> Any:
         return [_lowered(each) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "type" and isinstance(value, str):
             out[key] = value.lower()
@@ -347,7 +347,7 @@ class GeminiTranslation(Translation):
             words = frame["transcript"]
             if words:
                 self._remember("user", words)
-                self._say({"serverContent": {"inputTranscription": {"text": words}}})
+                self._say({"serverContent": {"inputTranscription": {"text": words, "finished": True}}})
         else:
             self._write_reply(kind, frame)
 
