@@ -142,6 +142,5 @@ async def test_a_tool_server_of_the_providers_own_may_take_its_time() -> None:
         assert call.session.statistics().reconnects == 0
         await call.says(McpCallProgress("m1", "completed", response_id="r1"))
         await anyio.sleep(2.1)
-        assert call.session.status == "reconnecting"
-        assert call.session.statistics().reconnects == 1
         await back(call)
+        assert call.session.statistics().reconnects == 1
