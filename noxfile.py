@@ -112,6 +112,12 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def campaign(session: nox.Session) -> None:
+    """Whole calls drawn from seeds (0.3 s each); after ``--``: --seeds 1000, --start S, --backend both, --log."""
+    python(session, "kernl_rt.testing._campaign_main", *session.posargs)
+
+
+@nox.session
 def traces(session: nox.Session) -> None:
     """The promises about every order of events, 100,000 examples of each; KERNL_RT_CAMPAIGN=0.1 makes it a tenth."""
     arguments = ["--hypothesis-profile", "campaign", "--hypothesis-show-statistics", "--timeout", "0"]

@@ -407,7 +407,8 @@ class Capabilities:
     ``answers_on_message``: so does a message of the user's, so one that wants no reply must say so.
     ``continues_after_tools``: a tool result brings a reply without being asked. ``synthesises_turns``: the wire has no
     reply boundaries, the codec infers them. ``max_duration``: seconds until the provider ends a session, ``None`` for
-    no known limit. Formats are in order of preference.
+    no known limit. Formats are in order of preference. ``replays_on_resume``: a resumed session begins with the items
+    that the provider has kept, and what is not among them is told again.
     """
 
     input_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=_formats)
@@ -425,6 +426,7 @@ class Capabilities:
     synthesises_turns: bool = False
     confirms_configuration: bool = True
     can_resume: bool = False
+    replays_on_resume: bool = False
     max_duration: float | None = None
 
 

@@ -24,10 +24,12 @@ from attrs import evolve, frozen
 
 from kernl_rt.config import ResponseConfig
 
-__all__ = ["ALREADY_ACTIVE", "PATIENCE", "Arbiter", "Create", "Wish"]
+__all__ = ["ALREADY_ACTIVE", "LONG_PATIENCE", "PATIENCE", "Arbiter", "Create", "Wish"]
 
 #: Seconds until an unanswered request counts as lost.
 PATIENCE = 10.0
+#: The same where a reply is known only by the first that is heard of it: all of the model's thinking lies before that.
+LONG_PATIENCE = 60.0
 #: Seconds after an error that names no event, but may have been meant for our request.
 SUSPICION = 1.0
 #: The provider's word for "a reply is running already": a race, not a fault.
@@ -67,7 +69,8 @@ class Create:
 
 
 class Arbiter:
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self.running: str | None = None
         self._asked: Create | None = None
         #: The request that the running reply is believed to answer.
@@ -86,6 +89,11 @@ class Arbiter:
     @property
     def waiting(self) -> int:
         return len(self._wishes)
+
+    @property
+    def asked_at(self) -> float | None:
+        """Since when a request waits for its reply to begin."""
+        return self._asked.sent_at if self._asked is not None else None
 
     @property
     def deadline(self) -> float | None:
@@ -122,7 +130,7 @@ class Arbiter:
         self._wishes = [wish for wish in self._wishes if wish not in wishes]
         after_audio = any(wish.after_audio for wish in wishes)
         unasked = all(wish.unasked for wish in wishes)
-        self._asked = Create(event_id, wishes, now, now + PATIENCE, first.config, after_audio, unasked)
+        self._asked = Create(event_id, wishes, now, now + self._patience, first.config, after_audio, unasked)
         return self._asked
 
     def created(self, response_id: str | None) -> None:
@@ -219,4 +227,4 @@ class Arbiter:
         elif create is self._serving:
             self._serving = None
         if self.running is None:
-            self._hidden_until = now + PATIENCE
+            self._hidden_until = now + self._patience

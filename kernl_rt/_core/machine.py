@@ -88,6 +88,7 @@ from kernl_rt.events import (
     OutputItemDone,
     OutputTranscript,
     OutputTranscriptDelta,
+    Ping,
     ResponseCreated,
     ResponseDone,
     SessionCreated,
@@ -229,7 +230,8 @@ class SessionMachine:
         if (status == "closing" and type(input) not in _AFTER_CLOSE) or status == "closed":
             return []
         if type(input) not in _OURS:
-            state.model_heard_at = now
+            if type(input) is not Ping:
+                state.model_heard_at = now
             if _said_twice(state, input):
                 return []
         RULES.get(type(input), _report)(state, input, now)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import define, field, frozen
 
 from kernl_rt._core.actions import Action, Emit, Lane, Send, Settle
-from kernl_rt._core.arbiter import Arbiter, Wish
+from kernl_rt._core.arbiter import LONG_PATIENCE, PATIENCE, Arbiter, Wish
 from kernl_rt._core.backlog import LIMIT, Backlog
 from kernl_rt._core.configuration import AgentTraits, Changes
 from kernl_rt._core.conversation import Conversation, HistoryDelta
@@ -25,6 +25,7 @@ from kernl_rt._core.turn import Turn
 from kernl_rt._core.utterance import Utterance
 from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, SessionConfig
 from kernl_rt.events import (
+    AudioDelta,
     ClientEvent,
     HistoryChanged,
     ResponseCreate,
@@ -119,7 +120,8 @@ class State:
         self.settings = settings
         self.lifecycle = Lifecycle()
         self.turn = Turn(settings.config.turn_detection)
-        self.arbiter = Arbiter()
+        inferred = settings.capabilities.synthesises_turns
+        self.arbiter = Arbiter(LONG_PATIENCE if inferred else PATIENCE)
         self.playback = Playback(settings.output_format, marks=settings.marks)
         self.conversation = Conversation()
         self.tools = ToolLedger()
@@ -133,6 +135,8 @@ class State:
         #: The handle with which the provider would go on where it stopped, and whether the next link uses it.
         self.resume_handle: str | None = None
         self.resuming = False
+        #: What the provider says it has kept, while a session is resumed.
+        self.kept: list[ConversationItem] = []
         #: The newest of the provider's events.
         self.last_event: Any = None
         #: When malformed frames came, the newest.
@@ -269,8 +273,14 @@ class State:
         limit = self.settings.dead_air
         if limit is None or not self.lifecycle.linked:
             return None
+        inferred = self.settings.capabilities.synthesises_turns
         if self.arbiter.running is None and self.turn.awaiting is None:
-            return None
+            # A reply that is only inferred is owed from the moment in which it was asked for.
+            asked_at = self.arbiter.asked_at if inferred and self.redial.on else None
+            busy = asked_at is None or self.tools.open_calls()
+            return None if busy or asked_at is None else max(self.model_heard_at, asked_at) + limit
+        if inferred and self.turn.awaiting is None and any(part is AudioDelta for part, _ in self.finals):
+            return None  # its sound is complete: the provider waits until it has been heard
         if self.arbiter.running is not None and self.provider_calls:
             return None  # a tool server works, of which the provider has no news
         return self.model_heard_at + limit

@@ -21,7 +21,7 @@ KNOWN: frozenset[str] = frozenset(
     {EVERYTHING}
     | {name for event in _EVENTS if event is not CustomEvent for name in (event.topic, event.kind) if name is not None}
 )
-#: How alike two names are, 0 to 1, for one to be the other misspelt: ``errors`` and ``error``, not ``tooltip`` and ``tool``.
+#: How alike two names are, 0 to 1, for one to be the other misspelt: ``errors`` is ``error``, ``tooltip`` not ``tool``.
 _ALIKE = 0.85
 
 

@@ -41,6 +41,13 @@ from kernl_rt.events.client import (
     SessionUpdate as SessionUpdate,
     ToolResult as ToolResult,
 )
+from kernl_rt.events.duplex import (
+    ContextAppended as ContextAppended,
+    DelegationCreated as DelegationCreated,
+    DelegationEvent as DelegationEvent,
+    InputMuted as InputMuted,
+    TimelineAdvanced as TimelineAdvanced,
+)
 from kernl_rt.events.server import (
     AudioDelta as AudioDelta,
     AudioDone as AudioDone,
@@ -71,6 +78,7 @@ from kernl_rt.events.server import (
     OutputItemDone as OutputItemDone,
     OutputTranscript as OutputTranscript,
     OutputTranscriptDelta as OutputTranscriptDelta,
+    Ping as Ping,
     RateLimit as RateLimit,
     RateLimitsUpdated as RateLimitsUpdated,
     RawServerEvent as RawServerEvent,
@@ -96,6 +104,7 @@ from kernl_rt.events.server import (
     ToolDelta as ToolDelta,
     ToolStarted as ToolStarted,
     Usage as Usage,
+    UsageReported as UsageReported,
 )
 from kernl_rt.events.session import (
     AgentChanged as AgentChanged,

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from kernl_rt.config import SessionConfig
 from kernl_rt.events._base import WireEvent
+from kernl_rt.events.duplex import ContextAppended, DelegationCreated, DelegationEvent, InputMuted, TimelineAdvanced
 from kernl_rt.exceptions import ProtocolError, ProviderError, RealtimeError
 from kernl_rt.items import NOTHING, ContentPart, ConversationItem, FunctionCall, Message, as_tuple
 
@@ -45,6 +46,7 @@ __all__ = [
     "OutputItemDone",
     "OutputTranscript",
     "OutputTranscriptDelta",
+    "Ping",
     "RateLimit",
     "RateLimitsUpdated",
     "RawServerEvent",
@@ -70,6 +72,7 @@ __all__ = [
     "ToolDelta",
     "ToolStarted",
     "Usage",
+    "UsageReported",
 ]
 
 
@@ -261,6 +264,25 @@ class SessionResumable(WireEvent):
     kind: ClassVar[str] = "session.resumable"
     handle: str | None = None
     resumable: bool = True
+
+
+@frozen
+class Ping(WireEvent):
+    """The link lives; nothing is expected of us. It is no sign that the model works: what it owes it still owes.
+
+    ``timestamp`` is the provider's clock, in milliseconds since 1970.
+    """
+
+    kind: ClassVar[str] = "ping"
+    timestamp: float | None = None
+
+
+@frozen
+class UsageReported(WireEvent):
+    """What the session has cost since the last such report, where the provider tells of it outside of replies."""
+
+    kind: ClassVar[str] = "usage.reported"
+    usage: Usage
 
 
 @frozen
@@ -644,6 +666,7 @@ ServerEvent: TypeAlias = (
     | SessionError
     | SessionExpiring
     | SessionResumable
+    | Ping
     | ConversationCreated
     | RateLimitsUpdated
     | ItemCreated
@@ -684,5 +707,11 @@ ServerEvent: TypeAlias = (
     | McpCallProgress
     | McpArgumentsDelta
     | McpArguments
+    | UsageReported
+    | TimelineAdvanced
+    | InputMuted
+    | ContextAppended
+    | DelegationCreated
+    | DelegationEvent
     | RawServerEvent
 )

@@ -1,5 +1,13 @@
 """Tools to test programs that use kernl_rt, and adapters written for it."""
 
+from kernl_rt.testing._campaign import (
+    TROUBLES as TROUBLES,
+    CallFailed as CallFailed,
+    CallRun as CallRun,
+    CampaignReport as CampaignReport,
+    campaign as campaign,
+    run_call as run_call,
+)
 from kernl_rt.testing._check_channel import check_channel as check_channel
 from kernl_rt.testing._check_model import Prompts as Prompts, check_model as check_model
 from kernl_rt.testing._check_transport import check_transport as check_transport

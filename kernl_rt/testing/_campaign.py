@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -138,8 +138,12 @@ def campaign(
     agent: MakeAgent | None = None,
     troubles: Collection[str] | None = None,
     stop_after: int | None = None,
+    after: Callable[[CallRun], object] | None = None,
 ) -> CampaignReport:
-    """Run a call for each seed; ends early once ``stop_after`` of them have broken a promise. See :func:`run_call`."""
+    """Run a call for each seed; ends early once ``stop_after`` of them have broken a promise. See :func:`run_call`.
+
+    ``after`` is called with each run. Of the runs only those that failed are kept.
+    """
     begin = time.perf_counter()
     calls = answered = 0
     slowest = seconds = 0.0
@@ -153,6 +157,8 @@ def campaign(
             slowest = max(slowest, run.answered)
         if run.violations:
             failed.append(run)
+        if after is not None:
+            after(run)
         if stop_after is not None and len(failed) >= stop_after:
             break
     return CampaignReport(calls, tuple(failed), answered, slowest, seconds, time.perf_counter() - begin)

@@ -187,7 +187,7 @@ class Call:
         await self._pause(players, SETTLING)
         if players.ending.is_set():
             return
-        if brain.asked:
+        if brain.asked and not lenient:
             witness.check_provider(brain.asked[-1].items)
         witness.check_answered()
         self._check_idle(players)

@@ -100,6 +100,8 @@ class Players:
     def pacify(self) -> None:
         """The faults stop. A provider that has stopped answering would never do it again: its links end."""
         self.calm = True
+        with suppress(RealtimeError):
+            self.session.unmute()
         if self.stalled:
             for link in self.provider.links:
                 self._spawn(self._close_quietly, link)
@@ -113,10 +115,10 @@ class Players:
             self.transport.receiving.clear()
         self._rate = math.inf
         self._turns.clear()
+        self._turns.append((0, 0))  # silence: a turn that was cut in the middle, by muting, comes to its end
+        self._speaking.set()
         for scope in self._consumers:
             scope.cancel()
-        with suppress(RealtimeError):
-            self.session.unmute()
 
     async def _close_quietly(self, link: MessageStream) -> None:
         with suppress(ConnectionClosed):
@@ -137,10 +139,11 @@ class Players:
             while True:
                 while self._turns:
                     number, ms = self._turns.popleft()
-                    self.witness.note(f"turn {number} begins: {ms} ms")
+                    if ms:
+                        self.witness.note(f"turn {number} begins: {ms} ms")
                     await self._utter(number, ms)
                     await self._utter(0, 1_000)
-                    if self.plan.turn_detection.mode == "off":
+                    if ms and self.plan.turn_detection.mode == "off":
                         with suppress(RealtimeError):
                             self.witness.handle("commit", self.session.commit(), wants_reply=True)
                 self._speaking = anyio.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -45,14 +45,14 @@ def speech(number: int, format: AudioFormat, ms: int) -> bytes:
 
 
 class Ears:
-    """Hears which turn it was and how many milliseconds of it: ``turn 3 (420 ms)``."""
+    """Hears which turns these were and how many milliseconds of each: ``turn 3 (420 ms)``."""
 
     async def transcribe(self, audio: bytes, format: AudioFormat) -> str:
-        loud = sorted(abs(sample) for sample in decoded(audio, format) if abs(sample) > _LOWEST // 2)
-        if not loud:
-            return "silence"
-        number = round((loud[len(loud) // 2] - _LOWEST) / _STEP)
-        return f"turn {number} ({len(loud) * 1_000 // format.rate} ms)"
+        heights = Counter(abs(sample) for sample in decoded(audio, format) if abs(sample) > _LOWEST // 2)
+        turns = Counter[int]()
+        for height, samples in heights.items():
+            turns[round((height - _LOWEST) / _STEP)] += samples
+        return " ".join(f"turn {turn} ({n * 1_000 // format.rate} ms)" for turn, n in sorted(turns.items())) or "silence"
 
 
 class Voice:

@@ -147,6 +147,7 @@ SERVER: Final[dict[type[Any], SearchStrategy[Any]]] = {
     ev.SessionError: st.builds(ev.SessionError, st.just("no"), _ERRORS, st.just("invalid_request_error")),
     ev.SessionExpiring: st.builds(ev.SessionExpiring, st.none() | st.floats(0, 3_600)),
     ev.SessionResumable: st.builds(ev.SessionResumable, st.just("handle"), st.booleans()),
+    ev.Ping: st.builds(ev.Ping, st.sampled_from([None, 1_785_214_081_855.0])),
     ev.ConversationCreated: st.just(ev.ConversationCreated({"id": "conv_1"})),
     ev.RateLimitsUpdated: st.just(ev.RateLimitsUpdated([ev.RateLimit(name="tokens", limit=9, remaining=8)])),
     ev.ItemCreated: st.builds(ev.ItemCreated, items(), st.none() | ITEM_IDS),
@@ -189,6 +190,12 @@ SERVER: Final[dict[type[Any], SearchStrategy[Any]]] = {
     ev.McpCallProgress: _of_reply(ev.McpCallProgress, ITEM_IDS, _PROGRESS),
     ev.McpArgumentsDelta: _of_reply(ev.McpArgumentsDelta, ITEM_IDS, st.just("{")),
     ev.McpArguments: _of_reply(ev.McpArguments, ITEM_IDS, ARGUMENTS),
+    ev.UsageReported: st.builds(ev.UsageReported, _USAGE),
+    ev.TimelineAdvanced: st.builds(ev.TimelineAdvanced, MS),
+    ev.InputMuted: st.builds(ev.InputMuted, st.booleans()),
+    ev.ContextAppended: st.builds(ev.ContextAppended, st.sampled_from(["commentary", "thinking", "instructions"]), MS, MS),
+    ev.DelegationCreated: st.builds(ev.DelegationCreated, st.just("del_1"), st.sampled_from(["client", "responses"]), MS),
+    ev.DelegationEvent: st.just(ev.DelegationEvent("response.in_progress", {"type": "response.in_progress"})),
     ev.RawServerEvent: st.just(ev.RawServerEvent("new.thing", {"type": "new.thing"})),
 }
 

@@ -137,13 +137,12 @@ async def test_a_recording_drives_a_session(path: Path) -> None:
     log: list[Any] = []
     session = RealtimeSession(agent, transport=MemoryTransport(recording.serve))
     session.on("event", log.append)
-    answers = []
     with anyio.fail_after(60):
         async with session:
             for chunk in recording.sent("realtime_input"):
                 session.send_audio(pybase64.urlsafe_b64decode(chunk["audio"]["data"]))
-            for content in recording.sent("client_content"):
-                answers.append((await session.ask(content["turns"][0]["parts"][0]["text"])).text)
+            asked = [content["turns"][0]["parts"][0]["text"] for content in recording.sent("client_content")]
+            answers = [(await session.ask(text)).text for text in asked]
             while not recording.finished:
                 await anyio.sleep(0.01)
             await anyio.sleep(0.1)

@@ -19,7 +19,13 @@ from kernl_rt.items import ConversationItem
 
 
 def created(state: State, event: ItemCreated, now: float) -> None:
-    """An item arrived: it acknowledges the command that made it."""
+    """An item arrived: it acknowledges the command that made it. While a session is resumed, it is one that the provider
+    has kept, perhaps under another id.
+    """
+    if state.resuming:
+        state.kept.append(event.item)
+        if event.item.id is not None and event.item.id not in state.conversation:
+            state.seeding.retold.add(event.item.id)
     pending = state.backlog.acknowledge(f"item:{event.item.id}")
     changed = _news(state, event.item) and state.conversation.add(event.item, event.previous_item_id)
     state.seeding.acknowledge(event.item.id)

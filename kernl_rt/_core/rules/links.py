@@ -133,6 +133,7 @@ def drop(state: State, delay: float, reason: str, now: float) -> None:
     _remember_turn(state)
     state.changes.disconnect()
     state.seeding.disconnect()
+    state.kept.clear()
     state.resuming = state.resume_handle is not None and state.settings.capabilities.can_resume
     state.out.append(Reconnect(delay, state.resume_handle if state.resuming else None))
 
@@ -202,6 +203,7 @@ def failed_to_connect(state: State, input: ConnectFailed, now: float) -> None:
         _end(state, input.error, _gave_up(state, input.error))
         return
     state.resuming, state.resume_handle = False, None
+    state.kept.clear()
     state.out.append(Reconnect(delay))
 
 
@@ -213,7 +215,8 @@ def configured(state: State, now: float) -> None:
     if not again:
         seeds.sow(state)
         return
-    fresh, state.resuming = not state.resuming, False
+    fresh = not state.resuming or state.settings.capabilities.replays_on_resume
+    state.resuming = False
     if fresh:
         seeds.sow_again(state)
     unsaid = tuple(state.unsaid)

@@ -24,9 +24,12 @@ def sow(state: State) -> None:
 
 
 def sow_again(state: State) -> None:
-    """A new link knows nothing: it is told the conversation as it was heard. Our own history stays as it is."""
+    """A new link is told the conversation as it was heard, less what the provider has kept of it (nothing, unless the
+    session is resumed). Our own history stays as it is.
+    """
+    kept, state.kept = state.kept, []
     running = {call.call_id for call in state.tools.open_calls()}
-    told = (_with_sound(state, item) for item in state.conversation.snapshot())
+    told = (_with_sound(state, item) for item in state.conversation.snapshot() if not _among(kept, item))
     images = state.settings.capabilities.image_input
     for item in seedable(told, images=images, running=running, above=state.last_id):
         event_id = state.next_id("event")
@@ -35,6 +38,18 @@ def sow_again(state: State) -> None:
             state.seeding.retold.add(item.id)
         state.send(ItemCreate(item, event_id=event_id))
     state.reserve_ids(state.seeding.highest)
+
+
+def _among(kept: list[ConversationItem], item: ConversationItem) -> bool:
+    """Whether the provider has kept a message. It may know more words of it than were heard."""
+    if not isinstance(item, Message) or not item.text:
+        return False
+    same = (each for each in kept if isinstance(each, Message) and each.role == item.role)
+    found = next((each for each in same if each.text.startswith(item.text)), None)
+    if found is None:
+        return False
+    kept.remove(found)
+    return True
 
 
 def _with_sound(state: State, item: ConversationItem) -> ConversationItem:

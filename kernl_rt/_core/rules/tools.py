@@ -216,8 +216,9 @@ def group_changed(state: State, group: Group, now: float) -> None:
     """One reply to all the calls of a group, once each has its outcome and the reply that made them is over."""
     if not state.tools.finish(group):
         return
-    unasked = state.settings.capabilities.continues_after_tools
-    if group.owed != "no" and (group.asks or not unasked):
+    # On another link nothing comes by itself: the results are part of what it is told.
+    unasked = state.settings.capabilities.continues_after_tools and state.lifecycle.linked
+    if group.owed != "no":
         state.arbiter.wish(Wish(asks=group.asks, when_idle=group.owed == "when_idle" and not unasked, unasked=unasked))
         state.ask_for_replies(now)
         return

@@ -42,6 +42,7 @@ class Dialect:
 
     ``server`` and ``client`` are the rows; ``aliases`` are the service's other names for types that have a row (what is
     said under one keeps it in ``extra["type"]``). ``audio`` is the row of the sound. ``name`` stands in errors.
+    ``expired`` are the codes and types of the error that tells that the session is too old.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Dialect:
         *,
         audio: Struct,
         aliases: Mapping[str, str] = {},
+        expired: Sequence[str] = ("session_expired",),
     ) -> None:
         self.name = name
+        self.expired = frozenset(expired)
         self.audio = audio
         self.server_by_type = {struct.type: struct for struct in server}
         self.server_by_class = _by_class(server)
@@ -140,7 +143,7 @@ class OpenAICodec:
             cause = ProtocolError(str(error))
             return (ev.SessionError(str(error), source="protocol", cause=cause, event_id=_event_id(frame)),)
         if type(event) is ev.SessionError:
-            self._expired = self._expired or event.code == "session_expired"
+            self._expired = self._expired or not self._dialect.expired.isdisjoint((event.code, event.type))
             event = attrs.evolve(event, message=self._redact(event.message))
         return (event,)
 

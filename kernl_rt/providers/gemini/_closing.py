@@ -18,7 +18,8 @@ _WORDS = (
     (re.compile(r"permission|denied|forbidden|not allowed"), "permission_denied"),
 )
 _EXPIRED = re.compile(
-    r"deadline expired|session.{0,20}(expired|duration|timed? ?out|too long)|maximum.{0,20}duration|duration.{0,20}(limit|exceed)"
+    r"deadline expired|session.{0,20}(expired|duration|timed? ?out|too long)"
+    r"|maximum.{0,20}duration|duration.{0,20}(limit|exceed)"
 )
 
 

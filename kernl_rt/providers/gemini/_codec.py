@@ -75,6 +75,8 @@ class GeminiCodec:
         self._held: deque[tuple[str, int]] = deque()
         self._held_size = 0
         self._talking = False
+        #: A call's result was told in words, which asks for the reply to it.
+        self._answering = False
         self._echoes: list[ServerEvent] = []
 
     # -- what the model says
@@ -200,6 +202,9 @@ class GeminiCodec:
         config = event.config
         if config is not None and config.conversation == "none":
             raise Refused("Gemini replies in the conversation only")
+        if self._turns.asked and self._answering:
+            return ()  # the result that was told in words has asked for it already
+        self._answering = False
         self._turns.asked = True
         return (_REPLY,)
 
@@ -246,6 +251,7 @@ class GeminiCodec:
         self._echoes.append(ev.ItemCreated(output))
         if known is None:
             # A call of an earlier link: this one does not know its id, and would hang up over it.
+            self._answering = True
             return (self._tell_result(event.call_id, event.output, event.name, complete=True), *self._release())
         name, named = known
         response: dict[str, Any] = {"id": event.call_id} if named else {}

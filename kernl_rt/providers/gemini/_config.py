@@ -164,9 +164,10 @@ def _check_absent(config: SessionConfig) -> None:
     noise = config.noise_reduction
     if _a("noise_reduction", noise, NoiseReduction) and noise is not None and noise.type != "off":
         raise _refuse("noise_reduction", noise.type, "Gemini has none; leave it out")
-    if _a("truncation", config.truncation, Truncation) and config.truncation is not None:
-        if config.truncation.strategy == "retention_ratio":
-            raise _refuse("truncation", "retention_ratio", "Gemini has 'auto' and 'disabled'")
+    if _a("truncation", config.truncation, Truncation):
+        assert config.truncation is not None
+        if config.truncation.strategy not in ("auto", "disabled"):
+            raise _refuse("truncation", config.truncation.strategy, "Gemini has 'auto' and 'disabled'")
     if _a("tracing", config.tracing, Tracing) and config.tracing is not None and config.tracing.mode != "off":
         raise _refuse("tracing", config.tracing.mode, "Gemini has none; leave it out")
     if config.prompt is not None:

@@ -55,8 +55,8 @@ def live(
     """A live model of Google's.
 
     What is not given is read from the environment when a session connects, as the official SDK names it:
-    ``GOOGLE_API_KEY``, else ``GEMINI_API_KEY``; ``GOOGLE_GEMINI_BASE_URL``. A key that begins with ``auth_tokens/`` is a
-    short-lived token of :meth:`GeminiModel.authenticate`.
+    ``GOOGLE_API_KEY``, else ``GEMINI_API_KEY``; ``GOOGLE_GEMINI_BASE_URL``. A key that begins with ``auth_tokens/`` is
+    a short-lived token of :meth:`GeminiModel.authenticate`.
 
     With ``vertex=True`` (or ``GOOGLE_GENAI_USE_ENTERPRISE`` or ``GOOGLE_GENAI_USE_VERTEXAI``) the session goes to
     Vertex AI, with ``project`` (``GOOGLE_CLOUD_PROJECT``), ``location`` (``GOOGLE_CLOUD_LOCATION``, default

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pybase64
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kernl_rt import events as ev
 from kernl_rt.items import NOTHING, as_tuple
@@ -31,6 +31,17 @@ from kernl_rt.providers._fields import (
 __all__ = ["FRAME", "Content", "Frame", "FunctionCalled", "Part", "Transcription"]
 
 _EXTRA: Any = field(default=NOTHING)
+
+
+class _Table(Struct):
+    """A struct that keeps in ``extra`` only what it does not know: nothing here is ever written back."""
+
+    def decode(self, value: Any) -> Any:
+        found = super().decode(value)
+        if found.extra and not self._by_key.keys().isdisjoint(found.extra):
+            left = {key: each for key, each in found.extra.items() if key not in self._by_key}
+            return evolve(found, extra=left or NOTHING)
+        return found
 
 
 class _Bytes(Kind):
@@ -206,8 +217,8 @@ class _Usage(Kind):
         )
 
 
-_COUNTS = ListOf(Struct(_Count, Field("modality"), Field("tokenCount", "tokens", COUNT)), most=50)
-_TOKENS = Struct(
+_COUNTS = ListOf(_Table(_Count, Field("modality"), Field("tokenCount", "tokens", COUNT)), most=50)
+_TOKENS = _Table(
     _Tokens,
     Field("promptTokenCount", "prompt", COUNT),
     Field("responseTokenCount", "response", COUNT),
@@ -221,12 +232,12 @@ _TOKENS = Struct(
     Field("candidatesTokensDetails", "candidates_details", _COUNTS),
     Field("cacheTokensDetails", "cache_details", _COUNTS),
 )
-_TRANSCRIPTION = Struct(Transcription, Field("text"), Field("finished", kind=BOOLEAN))
-_BLOB = Struct(Blob, Field("data", kind=_Bytes()), Field("mimeType", "mime_type"))
-_PART = Struct(Part, Field("text"), Field("thought", kind=BOOLEAN), Field("inlineData", "blob", _BLOB))
-_CONTENT = Struct(
+_TRANSCRIPTION = _Table(Transcription, Field("text"), Field("finished", kind=BOOLEAN))
+_BLOB = _Table(Blob, Field("data", kind=_Bytes()), Field("mimeType", "mime_type"))
+_PART = _Table(Part, Field("text"), Field("thought", kind=BOOLEAN), Field("inlineData", "blob", _BLOB))
+_CONTENT = _Table(
     Content,
-    Field("modelTurn", "turn", Struct(Turn, Field("parts", kind=ListOf(_PART)))),
+    Field("modelTurn", "turn", _Table(Turn, Field("parts", kind=ListOf(_PART)))),
     Field("inputTranscription", "heard", _TRANSCRIPTION),
     Field("interimInputTranscription", "interim", _TRANSCRIPTION),
     Field("outputTranscription", "spoken", _TRANSCRIPTION),
@@ -235,7 +246,7 @@ _CONTENT = Struct(
     Field("turnComplete", "complete", BOOLEAN),
     Field("turnCompleteReason", "reason"),
 )
-_CALL = Struct(FunctionCalled, Field("name"), Field("id"), Field("args", kind=OBJECT))
+_CALL = _Table(FunctionCalled, Field("name"), Field("id"), Field("args", kind=OBJECT))
 
 
 @frozen(kw_only=True)
@@ -255,24 +266,24 @@ class Frame:
     extra: Mapping[str, Any] = _EXTRA
 
 
-FRAME = Struct(
+FRAME = _Table(
     Frame,
-    Field("setupComplete", "setup", Struct(Setup, Field("sessionId", "session_id"))),
+    Field("setupComplete", "setup", _Table(Setup, Field("sessionId", "session_id"))),
     Field("serverContent", "content", _CONTENT),
-    Field("toolCall", "tool_call", Struct(ToolCall, Field("functionCalls", "calls", ListOf(_CALL, most=100)))),
-    Field("toolCallCancellation", "cancellation", Struct(Cancellation, Field("ids", kind=ListOf(TEXT)))),
+    Field("toolCall", "tool_call", _Table(ToolCall, Field("functionCalls", "calls", ListOf(_CALL, most=100)))),
+    Field("toolCallCancellation", "cancellation", _Table(Cancellation, Field("ids", kind=ListOf(TEXT)))),
     Field("usageMetadata", "usage", _Usage()),
-    Field("goAway", "go_away", Struct(GoAway, Field("timeLeft", "time_left", _Seconds()))),
+    Field("goAway", "go_away", _Table(GoAway, Field("timeLeft", "time_left", _Seconds()))),
     Field(
         "sessionResumptionUpdate",
         "resumption",
-        Struct(Resumption, Field("newHandle", "handle"), Field("resumable", kind=BOOLEAN)),
+        _Table(Resumption, Field("newHandle", "handle"), Field("resumable", kind=BOOLEAN)),
     ),
     Field(
         "voiceActivity",
         "activity",
-        Struct(Activity, Field("voiceActivityType", "kind"), Field("audioOffset", "offset", _Seconds())),
+        _Table(Activity, Field("voiceActivityType", "kind"), Field("audioOffset", "offset", _Seconds())),
     ),
-    Field("voiceActivityDetectionSignal", "signal", Struct(Activity, Field("vadSignalType", "kind"))),
-    Field("error", "fault", Struct(Fault, Field("message"), Field("status"))),
+    Field("voiceActivityDetectionSignal", "signal", _Table(Activity, Field("vadSignalType", "kind"))),
+    Field("error", "fault", _Table(Fault, Field("message"), Field("status"))),
 )

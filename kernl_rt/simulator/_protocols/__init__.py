@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kernl_rt.exceptions import MisconfiguredError
-from kernl_rt.simulator._protocols import _gemini, _openai
+from kernl_rt.simulator._protocols import _elevenlabs, _gemini, _openai
 from kernl_rt.simulator._protocols._base import Protocol, Translation
 
 __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
@@ -19,6 +19,7 @@ __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
 PROTOCOLS: Final[dict[str, Callable[[], Protocol]]] = {
     "openai": _openai.OpenAI,
     "gemini": _gemini.Gemini,
+    "elevenlabs": _elevenlabs.ElevenLabs,
 }
 
 
