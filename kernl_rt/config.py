@@ -405,9 +405,12 @@ class Capabilities:
     heard. ``can_delete``: items can be removed. ``manual_turns``: turn detection can be off. ``text_output``: it can
     write instead of speak. ``answers_on_commit``: a commit brings a reply without being asked.
     ``answers_on_message``: so does a message of the user's, so one that wants no reply must say so.
+    ``echoes_metadata``: a reply names the request that it answers, by its ``metadata``.
     ``continues_after_tools``: a tool result brings a reply without being asked. ``synthesises_turns``: the wire has no
     reply boundaries, the codec infers them. ``max_duration``: seconds until the provider ends a session, ``None`` for
-    no known limit. Formats are in order of preference. ``replays_on_resume``: a resumed session begins with the items
+    no known limit. ``full_duplex``: it hears and speaks at the same time and sees to overlapping speech itself, so that a
+    human who speaks interrupts nothing here. ``mutes_on_wire``: the provider is told of ``session.mute()``. Formats are in
+    order of preference. ``replays_on_resume``: a resumed session begins with the items
     that the provider has kept, and what is not among them is told again.
     """
 
@@ -422,10 +425,13 @@ class Capabilities:
     image_input: bool = True
     answers_on_commit: bool = False
     answers_on_message: bool = False
+    echoes_metadata: bool = False
     continues_after_tools: bool = False
     synthesises_turns: bool = False
     confirms_configuration: bool = True
     can_resume: bool = False
+    full_duplex: bool = False
+    mutes_on_wire: bool = False
     replays_on_resume: bool = False
     max_duration: float | None = None
 

@@ -24,8 +24,10 @@ from attrs import evolve, frozen
 
 from kernl_rt.config import ResponseConfig
 
-__all__ = ["ALREADY_ACTIVE", "LONG_PATIENCE", "PATIENCE", "Arbiter", "Create", "Wish"]
+__all__ = ["ALREADY_ACTIVE", "ECHO", "LONG_PATIENCE", "PATIENCE", "Arbiter", "Create", "Wish"]
 
+#: The key in a request's ``metadata`` by which its reply is known, where the provider echoes that.
+ECHO = "kernl_rt"
 #: Seconds until an unanswered request counts as lost.
 PATIENCE = 10.0
 #: The same where a reply is known only by the first that is heard of it: all of the model's thinking lies before that.
@@ -75,6 +77,8 @@ class Arbiter:
         self._asked: Create | None = None
         #: The request that the running reply is believed to answer.
         self._serving: Create | None = None
+        #: The provider names the requests that its replies answer.
+        self._echoes = False
         #: Requests whose reply is believed to be over. Where it was another's, they may still be refused.
         self._past: deque[Create] = deque(maxlen=4)
         self._wishes: list[Wish] = []
@@ -133,11 +137,19 @@ class Arbiter:
         self._asked = Create(event_id, wishes, now, now + self._patience, first.config, after_audio, unasked)
         return self._asked
 
-    def created(self, response_id: str | None) -> None:
-        """A reply runs. It is taken for the one we asked for until an error says otherwise."""
+    def created(self, response_id: str | None, echo: str | None = None) -> None:
+        """A reply runs. ``echo`` names the request that it answers, where the provider says so.
+
+        Once it has said so, a reply without an echo is nobody's. A provider that never does leaves it open: a reply is
+        then taken for the one we asked for until an error says otherwise.
+        """
         self.running = response_id or ""
         self._hidden_until = None
-        if self._asked is not None:
+        if self._asked is None:
+            return
+        ours = echo == self._asked.event_id
+        self._echoes = self._echoes or ours
+        if ours or not self._echoes:
             self._serving, self._asked = self._asked, None
 
     def done(self, response_id: str | None) -> Create | None:

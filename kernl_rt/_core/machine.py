@@ -106,6 +106,7 @@ from kernl_rt.events import (
     ToolDelta,
     ToolStarted,
     Usage,
+    UsageReported,
 )
 from kernl_rt.items import ConversationItem
 
@@ -173,6 +174,7 @@ RULES: Final[dict[type, Rule]] = {
     OutputTranscriptDelta: reply.partial,
     ResponseDone: reply.done,
     OutputBufferCleared: reply.dropped,
+    UsageReported: reply.usage_reported,
     inputs.PlaybackCleared: silencing.playback_cleared,
     inputs.SpeakerStuck: reply.speaker_stuck,
     inputs.CheckReturned: guarding.returned,

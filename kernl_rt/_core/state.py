@@ -6,10 +6,10 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kernl_rt._core.actions import Action, Emit, Lane, Send, Settle
-from kernl_rt._core.arbiter import LONG_PATIENCE, PATIENCE, Arbiter, Wish
+from kernl_rt._core.arbiter import ECHO, LONG_PATIENCE, PATIENCE, Arbiter, Wish
 from kernl_rt._core.backlog import LIMIT, Backlog
 from kernl_rt._core.configuration import AgentTraits, Changes
 from kernl_rt._core.conversation import Conversation, HistoryDelta
@@ -23,11 +23,13 @@ from kernl_rt._core.seeding import Seeding
 from kernl_rt._core.toolcalls import ToolLedger, ToolTraits
 from kernl_rt._core.turn import Turn
 from kernl_rt._core.utterance import Utterance
-from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, SessionConfig
+from kernl_rt.config import PCM16_24K, AudioFormat, Capabilities, ResponseConfig, SessionConfig
 from kernl_rt.events import (
     AudioDelta,
     ClientEvent,
     HistoryChanged,
+    InputMute,
+    InputUnmute,
     ResponseCreate,
     SessionError,
     StatusChanged,
@@ -212,6 +214,12 @@ class State:
             self.conversation.finished(event)
             self.history_changed()
 
+    def say_muted(self) -> None:
+        """Tell the provider whether the human is muted, where it can be told."""
+        if self.settings.capabilities.mutes_on_wire:
+            event_id = self.next_id("event")
+            self.send(InputMute(event_id=event_id) if self.muted else InputUnmute(event_id=event_id))
+
     def settle(self, command: int | None, error: Exception | None = None, result: Any = None) -> None:
         if command is not None:
             self.out.append(Settle(command, error, result))
@@ -239,7 +247,11 @@ class State:
         create = self.arbiter.next(self.next_id("event"), now, idle=idle)
         if create is not None and not create.unasked:
             lane = Lane.AUDIO if create.after_audio else Lane.COMMAND
-            self.send(ResponseCreate(create.config, event_id=create.event_id), lane)
+            config = create.config
+            if self.settings.capabilities.echoes_metadata:
+                config = config or ResponseConfig()
+                config = evolve(config, metadata={**(config.metadata or {}), ECHO: create.event_id})
+            self.send(ResponseCreate(config, event_id=create.event_id), lane)
 
     @property
     def silent(self) -> bool:

@@ -19,7 +19,6 @@ from kernl_rt.simulator._session import Session
 
 __all__ = ["Admission", "Grant"]
 
-SECRETS_PATH = "/v1/realtime/client_secrets"
 _DEFAULT_SECONDS = 600
 _MOST_SECRETS = 10_000
 _check_expiry = record({"anchor": choice("created_at"), "seconds": integer(10, 7_200)})
@@ -54,7 +53,7 @@ class Admission:
 
     def answer(self, request: Request, *, full: bool) -> Reply | None:
         """``None`` lets a WebSocket pass; else the answer. ``full``: as many sessions run as may."""
-        if request.path.rstrip("/") == SECRETS_PATH and not request.upgrade:
+        if request.path.rstrip("/") == self._protocol.secrets_path and not request.upgrade:
             return self._unauthorised(request, ephemeral=False) or self._mint(request)
         if not self._protocol.session_path(request.path.rstrip("/")):
             return _refusal(404, f"Invalid URL ({request.method} {request.path})")

@@ -26,6 +26,7 @@ from kernl_rt.events import (
     SessionError,
 )
 from kernl_rt.items import ConversationItem, FunctionCall, FunctionCallOutput, Message
+from kernl_rt.testing._ledgers import Wire
 from kernl_rt.testing._promises import PromiseChecker
 from kernl_rt.testing._watched import WatchedModel
 
@@ -42,6 +43,31 @@ _MOST_UNHEARD: Final = 360_000.0
 _TURN: Final = re.compile(r"turn (\d+) \((\d+) ms\)")
 #: Milliseconds by which ears may be wrong about the length of what they heard.
 _MISHEARD: Final = 60
+
+
+class _Wire(Wire):
+    """A connection's ledger that knows copies of frames, which the session ignores, and replies beside the
+    conversation, also while another was asked for.
+    """
+
+    _before: ServerEvent | None = None
+
+    def received(self, event: ServerEvent) -> None:
+        before, self._before = self._before, event
+        if event.event_id is None or event != before:
+            super().received(event)
+
+    def _created(self, event: ResponseCreated) -> None:
+        if self._beside and event.response.conversation_id is None:
+            self._beside -= 1
+        else:
+            super()._created(event)
+
+
+class _Checker(PromiseChecker):
+    def _connected(self) -> Wire:
+        self._wires.append(_Wire(self._playout, self._report))
+        return self._wires[-1]
 
 
 @define
@@ -87,7 +113,7 @@ class Witness:
     said: Mapping[str, str]
     log: list[str]
     broken: list[str] = field(factory=list)
-    checker: PromiseChecker = field(factory=PromiseChecker)
+    checker: PromiseChecker = field(factory=_Checker)
     #: Bytes of sound that the model has sent.
     received: int = 0
     #: What each spoken turn really lasted, in milliseconds.

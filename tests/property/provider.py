@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -13,7 +13,7 @@ from kernl_rt._core import actions, inputs
 from kernl_rt._core.lanes import Outbox
 from kernl_rt._core.machine import SessionMachine, Settings
 from kernl_rt._core.toolcalls import ToolTraits
-from kernl_rt.config import PCM16_24K
+from kernl_rt.config import PCM16_24K, Capabilities
 from kernl_rt.events import (
     AudioInputCommitted,
     ItemCreate,
@@ -47,6 +47,9 @@ STEPS_OF_A_CALL = st.lists(
 )
 
 
+SETTINGS = Settings(tools={"lookup": ToolTraits()}, capabilities=Capabilities(echoes_metadata=True))
+
+
 @define
 class Sent:
     """A request for a reply: how many wishes there were when it was sent, and what we knew then."""
@@ -57,7 +60,7 @@ class Sent:
 
 @define
 class Provider:
-    machine: SessionMachine = field(factory=lambda: SessionMachine(Settings(tools={"lookup": ToolTraits()})))
+    machine: SessionMachine = field(factory=lambda: SessionMachine(SETTINGS))
     now: float = 0.0
     outbox: Outbox = field(factory=lambda: Outbox(PCM16_24K))
     under_way: deque[Any] = field(factory=deque)
@@ -80,6 +83,9 @@ class Provider:
 
     def __attrs_post_init__(self) -> None:
         self.feed(inputs.ConnectionOpened())
+        self.settle()
+        # The first reply shows that this provider names the request that it answers.
+        self.verb("message")
         self.settle()
 
     # -- our side -----------------------------------------------------------------------------------------------------
@@ -149,8 +155,8 @@ class Provider:
                 self.under_way.append(ItemCreated(item))
             case ToolResult(call_id=call_id, output=output, item_id=item_id):
                 self.under_way.append(ItemCreated(FunctionCallOutput(call_id, output, id=item_id)))
-            case ResponseCreate(event_id=event_id):
-                self._asked(event_id or "")
+            case ResponseCreate(event_id=event_id, config=config):
+                self._asked(event_id or "", config.metadata if config is not None else None)
             case ResponseCancel(event_id=event_id):
                 if self.active is None:
                     self.under_way.append(SessionError("no", "response_cancel_not_active", client_event_id=event_id))
@@ -159,20 +165,21 @@ class Provider:
             case _:
                 pass
 
-    def _asked(self, event_id: str) -> None:
+    def _asked(self, event_id: str, metadata: Mapping[str, str] | None) -> None:
         if self.active is None:
             self.accepted.append(self.sent[event_id])
-            self._begin()
+            self._begin(metadata)
             return
         assert self.active not in self.sent[event_id].known, "a request although we knew of the reply"
         self.refused.append(event_id)
         code = "conversation_already_has_active_response"
         self.under_way.append(SessionError("busy", code, client_event_id=event_id))
 
-    def _begin(self) -> None:
+    def _begin(self, metadata: Mapping[str, str] | None = None) -> None:
         self._replies += 1
         self.active = f"r{self._replies}"
-        self.under_way.append(ResponseCreated(Response(id=self.active, status="in_progress", conversation_id="c")))
+        response = Response(id=self.active, status="in_progress", conversation_id="c", metadata=metadata)
+        self.under_way.append(ResponseCreated(response))
 
     def finish(self, calls: int = 0, status: Any = "completed") -> None:
         if self.active is None:

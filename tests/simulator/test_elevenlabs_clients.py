@@ -192,7 +192,9 @@ async def test_it_greets_and_pings_and_hangs_up_in_time() -> None:
     with anyio.fail_after(20):
         async with (
             simulator.serve() as url,
-            Call(url, headset=headset, conversation_config_override=override, dynamic_variables={"name": "Ada"}) as call,
+            Call(
+                url, headset=headset, conversation_config_override=override, dynamic_variables={"name": "Ada"}
+            ) as call,
         ):
             await until(lambda: call.ended)
             assert call.answers == ["Good day."]

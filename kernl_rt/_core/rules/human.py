@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from kernl_rt._core.actions import Lane, Send
-from kernl_rt._core.arbiter import Wish
+from kernl_rt._core.arbiter import ECHO, Wish
 from kernl_rt._core.configuration import Change
 from kernl_rt._core.inputs import (
     ActivityReported,
@@ -20,7 +20,6 @@ from kernl_rt._core.inputs import (
 )
 from kernl_rt._core.rules import changes, interruption
 from kernl_rt._core.rules.interruption import interrupt
-from kernl_rt._core.rules.reply import ASIDE
 from kernl_rt._core.state import State
 from kernl_rt.config import ResponseConfig
 from kernl_rt.events import (
@@ -79,7 +78,10 @@ def played(state: State, event: AudioPlayed, now: float) -> None:
 
 
 def mute_changed(state: State, input: MuteChanged, now: float) -> None:
-    state.muted = input.muted
+    if input.muted != state.muted:
+        state.muted = input.muted
+        if state.lifecycle.linked:
+            state.say_muted()
 
 
 def dtmf(state: State, event: DtmfPressed, now: float) -> None:
@@ -95,12 +97,13 @@ def speech_started(state: State, event: SpeechStarted, now: float) -> None:
     state.turn.awaiting = None
     interruption.noise_goes_on(state)
     state.emit(event)
-    if state.turn.provider_interrupts:
+    if state.turn.provider_interrupts and not state.settings.capabilities.full_duplex:
         interrupt(state, "speech", now, cancel=False)
 
 
 def speech_stopped(state: State, event: SpeechStopped, now: float) -> None:
-    state.turn.speaking, state.turn.ending = False, True
+    # Where both speak at the same time no turn has to be taken.
+    state.turn.speaking, state.turn.ending = False, not state.settings.capabilities.full_duplex
     interruption.noise_stopped(state, now)
     state.emit(event)
 
@@ -110,7 +113,7 @@ def activity_started(state: State, event: ActivityStarted, now: float) -> None:
     state.turn.speaking = True
     interruption.noise_goes_on(state)
     state.emit(event)
-    if state.turn.manual or state.turn.provider_interrupts:
+    if (state.turn.manual or state.turn.provider_interrupts) and not state.settings.capabilities.full_duplex:
         interrupt(state, "speech", now, cancel=True)
 
 
@@ -185,7 +188,7 @@ def reply_requested(state: State, input: ReplyRequested, now: float) -> None:
     if config is not None and config.conversation == "none":
         event_id = state.next_id("event")
         state.asked_asides[event_id] = input.command
-        metadata = {**(config.metadata or {}), ASIDE: event_id}
+        metadata = {**(config.metadata or {}), ECHO: event_id}
         state.send(ResponseCreate(evolve(config, metadata=metadata), event_id=event_id))
         return
     state.arbiter.wish(Wish(commands=(input.command,), config=_said(config)))

@@ -212,6 +212,8 @@ def configured(state: State, now: float) -> None:
     again = state.lifecycle.status == "reconnecting"
     state.move("configured")
     state.redial.linked(now)
+    if state.muted:
+        state.say_muted()
     if not again:
         seeds.sow(state)
         return

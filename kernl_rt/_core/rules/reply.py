@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from kernl_rt._core.actions import Emit, FlushPlayback, Play
+from kernl_rt._core.arbiter import ECHO
 from kernl_rt._core.inputs import SpeakerStuck
 from kernl_rt._core.rules import history, interruption, tools
 from kernl_rt._core.rules.interruption import interrupt
@@ -31,6 +32,8 @@ from kernl_rt.events import (
     ToolCalled,
     ToolDelta,
     ToolStarted,
+    Usage,
+    UsageReported,
     UsageUpdated,
 )
 from kernl_rt.exceptions import CommandRejected
@@ -50,15 +53,12 @@ _PARTIAL_OF: dict[type, type] = {
     McpArguments: McpArgumentsDelta,
 }
 
-#: The key in a request's ``metadata`` (providers echo it) by which a reply beside the conversation is known.
-ASIDE = "kernl_rt"
-
 
 def created(state: State, event: ResponseCreated, now: float) -> None:
     response = event.response
-    aside = (response.metadata or {}).get(ASIDE)
-    if aside is not None and response.id is not None and aside in state.asked_asides:
-        state.asides[response.id] = state.asked_asides.pop(aside)
+    echo = (response.metadata or {}).get(ECHO)
+    if echo is not None and response.id is not None and echo in state.asked_asides:
+        state.asides[response.id] = state.asked_asides.pop(echo)
         state.emit(event)
         return
     if response.id is not None and (response.id == state.arbiter.running or response.id in state.finished):
@@ -76,7 +76,7 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
         state.playback.finish(state.arbiter.running)
     interruption.confirm(state, now)
     state.turn.awaiting, state.turn.ending = None, False
-    state.arbiter.created(response.id)
+    state.arbiter.created(response.id, echo)
     state.in_conversation = response.conversation_id is not None
     state.finals.clear()
     state.provider_calls.clear()
@@ -261,8 +261,7 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         state.emit(event)
     served = state.arbiter.done(response.id)
     if response.usage is not None:
-        state.usage = state.usage + response.usage
-        state.emit(UsageUpdated(response.usage, state.usage, response.id))
+        _count(state, response.usage, response.id)
     wishes = served.wishes if served is not None else ()
     asks = tuple(command for wish in wishes for command in wish.asks)
     failure = _failure(event)
@@ -279,6 +278,16 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         for command in asks:
             state.settle(command, result=response)
     state.ask_for_replies(now)
+
+
+def usage_reported(state: State, event: UsageReported, now: float) -> None:
+    state.emit(event)
+    _count(state, event.usage, None)
+
+
+def _count(state: State, usage: Usage, response_id: str | None) -> None:
+    state.usage = state.usage + usage
+    state.emit(UsageUpdated(usage, state.usage, response_id))
 
 
 def _failure(event: ResponseDone) -> SessionError | None:

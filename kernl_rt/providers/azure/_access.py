@@ -157,6 +157,11 @@ class AzureAccess(RealtimeModel):
         )
 
 
+def _is_async(provider: TokenProvider) -> bool:
+    called: Any = type(provider).__call__
+    return inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(called)
+
+
 async def _fetched(provider: TokenProvider) -> Secret:
     """
     Raises:
@@ -164,9 +169,7 @@ async def _fetched(provider: TokenProvider) -> Secret:
     """
     try:
         with anyio.fail_after(_PATIENCE):
-            if inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(
-                getattr(provider, "__call__", None)
-            ):
+            if _is_async(provider):
                 found: Any = provider()
             else:
                 # Abandoned on cancelling: whoever closes must not wait for a token that nobody needs any more.

@@ -181,6 +181,7 @@ class AgentsCodec:
             if not self._turns.text_only and name is not None and format_named(name) != expected:
                 return [_wrong_format(option, name, expected)]
         self._live = True
+        self._turns.call_it(metadata.conversation_id)
         formats: dict[str, Any] = {option: format_named(name) for option, name in said.items()}
         return [
             ev.SessionCreated(ev.SessionInfo(id=metadata.conversation_id, config=SessionConfig(**formats), raw=raw))
@@ -205,7 +206,7 @@ class AgentsCodec:
     def _human_item(self) -> str:
         if self._human is None:
             self._humans += 1
-            self._human = f"item_user_{self._humans}"
+            self._human = self._turns.id("item_user", self._humans)
         return self._human
 
     def _interruption(self, interruption: wire.Interruption, raw: ServerEvent) -> Sequence[ServerEvent]:

@@ -15,7 +15,7 @@ next turn      content with a higher number, once the human has said or written 
 The pings are the service's own clock, so nothing here measures time. They end a turn late, for agents that send no
 other mark. A turn that was asked for and has no content yet is ended by none of them: the agent is still thinking.
 
-Ids are counted: ``response_1``, ``item_1`` …
+Ids are counted, and hold the end of the conversation's own: a session may have several, one after the other.
 """
 
 from __future__ import annotations
@@ -72,6 +72,15 @@ class Turns:
         #: The human said something since the last content.
         self._seam = False
         self._numbers_turns = False
+        self._name = "0"
+
+    def call_it(self, conversation_id: str) -> None:
+        """Ids are of this conversation from now on."""
+        tail = "".join(letter for letter in conversation_id if letter.isascii() and letter.isalnum())[-12:]
+        self._name = tail or "0"
+
+    def id(self, prefix: str, number: int) -> str:
+        return f"{prefix}_{self._name}_{number}"
 
     @property
     def open(self) -> bool:
@@ -91,7 +100,7 @@ class Turns:
         if self._turn is not None:
             return []
         self._responses += 1
-        self._turn = _Turn(f"response_{self._responses}")
+        self._turn = _Turn(self.id("response", self._responses))
         return [ev.ResponseCreated(ev.Response(id=self._turn.response_id, status="in_progress"))]
 
     def _content(self, number: int | None) -> tuple[_Turn, list[ServerEvent]]:
@@ -126,7 +135,7 @@ class Turns:
 
     def _next_item(self) -> str:
         self._items += 1
-        return f"item_{self._items}"
+        return self.id("item", self._items)
 
     def _message(self, turn: _Turn, status: ItemStatus) -> Message:
         words = turn.words if turn.words is not None else turn.said

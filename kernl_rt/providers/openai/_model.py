@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from attrs import field, frozen
@@ -29,6 +28,7 @@ from kernl_rt.providers._connection import CodecConnection
 from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
 from kernl_rt.providers._dialect._codec import OpenAICodec
 from kernl_rt.providers._dialect._config import encode_session
+from kernl_rt.providers._dialect._secrets import minted
 
 __all__ = ["OpenAIModel", "realtime"]
 
@@ -38,7 +38,7 @@ _INSECURE = "realtime(…, insecure=True)"
 #: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
 _formats: Any = FORMATS
 #: A session ends after 60 minutes.
-_CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats, max_duration=3600.0)
+_CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats, max_duration=3600.0, echoes_metadata=True)
 
 
 def realtime(
@@ -153,10 +153,10 @@ class OpenAIModel(RealtimeModel):
             body["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
         url = self._address(WEB_SCHEMES, "/realtime/client_secrets", None)
         check_secure(url, insecure=self.insecure, how=_INSECURE)
-        minted = _credential(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
-        if isinstance(minted, ProtocolError):
-            raise minted
-        return minted
+        credential = minted(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
+        if isinstance(credential, ProtocolError):
+            raise credential
+        return credential
 
     def url(self) -> str:
         """Where a session connects to.
@@ -191,19 +191,3 @@ class OpenAIModel(RealtimeModel):
             how="set the environment variable OPENAI_API_KEY, pass api_key=… to realtime(), or connect with "
             "credential=…",
         )
-
-
-def _credential(answer: Mapping[str, Any]) -> Credential | ProtocolError:
-    """Returns the error, because the variables of a frame that raises are shown by some, and here one is the secret."""
-    value, expires_at = answer.get("value"), answer.get("expires_at")
-    if not isinstance(value, str) or not value:
-        return ProtocolError("the answer of client_secrets holds no value")
-    if not isinstance(expires_at, (int, float)) or isinstance(expires_at, bool):
-        return ProtocolError("the answer of client_secrets does not say when the secret expires")
-    try:
-        moment = datetime.fromtimestamp(expires_at, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return ProtocolError("the answer of client_secrets says an expiry that is no date")
-    session = answer.get("session")
-    said = {key: item for key, item in session.items() if key != "client_secret"} if isinstance(session, dict) else {}
-    return Credential(value, moment, extra={"session": said} if said else {})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kernl_rt.exceptions import MisconfiguredError
-from kernl_rt.simulator._protocols import _elevenlabs, _gemini, _openai
+from kernl_rt.simulator._protocols import _azure, _elevenlabs, _gemini, _openai, _voice_live
 from kernl_rt.simulator._protocols._base import Protocol, Translation
 
 __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
@@ -18,6 +18,8 @@ __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
 #: Each name with what makes the protocol.
 PROTOCOLS: Final[dict[str, Callable[[], Protocol]]] = {
     "openai": _openai.OpenAI,
+    "azure": _azure.Azure,
+    "voice-live": _voice_live.VoiceLive,
     "gemini": _gemini.Gemini,
     "elevenlabs": _elevenlabs.ElevenLabs,
 }

@@ -60,6 +60,8 @@ class Protocol(ABC):
     subprotocols: Sequence[str] = ()
     #: What stands behind the server's address in the URL that ``serve`` gives.
     base: str = ""
+    #: Where client secrets are minted; ``None`` for nowhere.
+    secrets_path: str | None = "/v1/realtime/client_secrets"
 
     @abstractmethod
     def session_path(self, path: str) -> bool:
@@ -75,6 +77,16 @@ class Protocol(ABC):
 
     #: Whether a request must name a model.
     names_model: bool = True
+    #: Where short-lived credentials are minted.
+    secrets_path: str = "/v1/realtime/client_secrets"
+
+    def minting(self, asked: Any) -> Any:
+        """The body of a request to mint a credential, any JSON value, in OpenAI's words.
+
+        Raises:
+            Refusal: it holds what this protocol does not take.
+        """
+        return asked
 
     @abstractmethod
     def translation(self, request: Request, *, duration: float, now: float) -> Translation:

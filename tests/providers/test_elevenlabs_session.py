@@ -1,0 +1,534 @@
+"""A live session with an agent of ElevenLabs: the simulated one, and one whose every frame the test writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pybase64
+import pytest
+from attrs import define, field
+
+from kernl_rt import (
+    ConnectOptions,
+    Credential,
+    RealtimeAgent,
+    RealtimeSession,
+    SessionConfig,
+    Toolkit,
+    events as ev,
+    tool,
+)
+from kernl_rt._transport.memory import MemoryTransport
+from kernl_rt._transport.serve import Reply as HttpReply, Request, serve_websocket
+from kernl_rt.abc import MessageStream
+from kernl_rt.channels.memory import MemoryChannel
+from kernl_rt.config import G711_ULAW, Secret
+from kernl_rt.exceptions import (
+    AuthenticationError,
+    CommandRejected,
+    ConfigurationRejected,
+    ConnectError,
+    ConnectionClosed,
+    MisconfiguredError,
+    ModelNotFoundError,
+    SessionExpired,
+)
+from kernl_rt.items import ContentPart, FunctionCallOutput, Message
+from kernl_rt.providers import elevenlabs
+from kernl_rt.providers.elevenlabs import ElevenLabsAgent
+from kernl_rt.simulator import Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
+from tests.providers.test_elevenlabs_conformance import WEATHER, make
+from tests.simulator.driver import silence, tone
+
+pytestmark = pytest.mark.anyio
+
+asked: list[str] = []
+
+
+@tool
+async def weather(city: str) -> str:
+    """The current weather in a city."""
+    asked.append(city)
+    return f"Sunny in {city}"
+
+
+def agent_of(model: ElevenLabsAgent, *tools: Any, instructions: str = "") -> RealtimeAgent[Any]:
+    return RealtimeAgent(
+        id="a", name="A", instructions=instructions, model=model, toolkits=[Toolkit(id="t", tools=tools)]
+    )
+
+
+@asynccontextmanager
+async def talking(
+    simulator: Simulator, *tools: Any, model: ElevenLabsAgent | None = None, **options: Any
+) -> AsyncIterator[tuple[RealtimeSession[Any], list[Any]]]:
+    session: RealtimeSession[Any] = RealtimeSession(
+        agent_of(model or make(), *tools), transport=simulator.transport(), reconnect=None, **options
+    )
+    log: list[Any] = []
+    session.on("event", log.append)
+    with anyio.fail_after(1_000):
+        async with session:
+            yield session, log
+
+
+def seen(log: list[Any], kind: type[Any]) -> list[Any]:
+    return [event for event in log if isinstance(event, kind)]
+
+
+# -- with the simulated agent -----------------------------------------------------------------------------------------
+
+
+async def test_ask_and_call_a_tool() -> None:
+    asked.clear()
+    lines = [Reply("One moment.", tool_calls=[ToolCall("weather", {"city": "Oslo"})]), "Sunny in Oslo, it seems."]
+    brain = ScriptedBrain(lines)
+    async with talking(Simulator(brain, protocol="elevenlabs"), weather) as (session, log):
+        reply = await session.ask("what is the weather in Oslo")
+        assert reply.text == "Sunny in Oslo, it seems."
+        assert asked == ["Oslo"]
+        assert [item.text for item in session.history if isinstance(item, Message)] == [
+            "what is the weather in Oslo",
+            "One moment.",
+            "Sunny in Oslo, it seems.",
+        ]
+        outputs = [item for item in session.history if isinstance(item, FunctionCallOutput)]
+        assert [output.output for output in outputs] == ["Sunny in Oslo"]
+        assert [done.response.status for done in seen(log, ev.ResponseDone)] == ["completed"] * 2
+        assert not seen(log, ev.SessionError)
+        assert session.id == "conv_1"
+    assert brain.turns[1].tool_results[0].output == "Sunny in Oslo"
+
+
+async def test_a_tool_that_the_agent_does_not_wait_for() -> None:
+    """No result goes out, and who asked is answered with what there is."""
+    lines = [Reply(tool_calls=[ToolCall("weather", {"city": "Rome"})]), "Next."]
+    extra = {"tools": [{**WEATHER, "expects_response": False}]}
+    model = elevenlabs.agent("agent_1", public=True, base_url="ws://sim", custom_llm_extra_body=extra)
+    brain = ScriptedBrain(lines)
+    async with talking(Simulator(brain, protocol="elevenlabs"), weather, model=model) as (session, log):
+        reply = await session.ask("what is the weather in Rome")
+        assert (reply.status, reply.text) == ("completed", "")
+        assert [event.outcome for event in seen(log, ev.ToolFinished)] == ["result"]
+        assert (await session.ask("and now")).text == "Next."
+    assert not brain.turns[1].tool_results
+
+
+async def test_a_spoken_turn_and_an_interruption() -> None:
+    story = Reply("A long story that never ends at all.", audio=bytes(480_000))
+    simulator = Simulator(
+        ScriptedBrain([story, "Yes?"]), ears=ScriptedEars(["tell me", "stop it"]), protocol="elevenlabs"
+    )
+    channel = MemoryChannel()
+    async with talking(simulator, channel=channel) as (session, log):
+        await channel.human.speak(tone(0.5, 16_000) + silence(0.8, 16_000))
+        while not seen(log, ev.AudioDelta):
+            await anyio.sleep(0.1)  # noqa: ASYNC110
+        await anyio.sleep(2)
+        await channel.human.speak(tone(0.5, 16_000) + silence(0.8, 16_000))
+        while len(seen(log, ev.ResponseDone)) < 2:
+            await anyio.sleep(0.1)  # noqa: ASYNC110
+        [cut] = seen(log, ev.Interrupted)
+        assert cut.reason == "speech"
+        assert 1_000 < cut.heard_ms < 5_000
+        heard = next(item for item in session.history if isinstance(item, Message) and item.role == "assistant")
+        assert heard.status == "incomplete"
+        assert 0 < len(heard.text) < len("A long story that never ends at all.")
+        assert [event.text for event in seen(log, ev.InputTranscript)] == ["tell me", "stop it"]
+        assert seen(log, ev.InputTranscriptDelta)[0].cumulative
+
+
+async def test_in_writing() -> None:
+    config = ConnectOptions(session_config=SessionConfig(output_modality="text"))
+    async with talking(Simulator(protocol="elevenlabs"), connect_options=config) as (session, log):
+        reply = await session.ask("hello")
+        assert reply.text
+        assert seen(log, ev.TextDone)[0].text == reply.text
+        assert not seen(log, ev.AudioDelta)
+        session.send_audio(bytes(3_200))  # which such a conversation does not take, and nobody minds
+
+
+async def test_a_message_without_a_reply_is_context() -> None:
+    brain = ScriptedBrain(["You see page five."])
+    async with talking(Simulator(brain, protocol="elevenlabs")) as (session, log):
+        await session.send_message("I look at page five", reply=False).settled()
+        await anyio.sleep(3)
+        assert not seen(log, ev.ResponseCreated)
+        assert (await session.ask("what do I see")).text == "You see page five."
+    [turn] = brain.turns
+    assert turn.user_text == "what do I see"
+    assert any("page five" in json.dumps(item) for item in turn.items)
+
+
+async def test_an_earlier_conversation_is_told_as_context() -> None:
+    brain = ScriptedBrain(["Ada."])
+    history = [
+        Message("user", [ContentPart("input_text", text="My name is Ada.")]),
+        Message("assistant", [ContentPart("output_audio", transcript="Hello Ada.")]),
+    ]
+    async with talking(Simulator(brain, protocol="elevenlabs"), history=history) as (session, log):
+        await anyio.sleep(1)
+        assert not seen(log, ev.ResponseCreated)
+        assert (await session.ask("who am I")).text == "Ada."
+    told = json.dumps(brain.turns[0].items)
+    assert "Earlier the user said: My name is Ada." in told
+    assert "Earlier you said: Hello Ada." in told
+
+
+async def test_the_first_message_begins_a_reply_that_nobody_asked_for() -> None:
+    model = make(first_message="Good day.")
+    async with talking(Simulator(protocol="elevenlabs"), model=model) as (session, log):
+        while not seen(log, ev.ResponseDone):
+            await anyio.sleep(0.1)  # noqa: ASYNC110
+        assert [item.text for item in session.history if isinstance(item, Message)] == ["Good day."]
+        assert (await session.ask("hello")).text
+
+
+async def test_what_an_agent_cannot_do_is_rejected_where_it_was_asked_for() -> None:
+    async with talking(Simulator(protocol="elevenlabs")) as (session, log):
+        session.send_audio(bytes(3_200))
+        for verb in (session.commit, session.request_reply, lambda: session.send(ev.ItemDelete("item_1"))):
+            with pytest.raises(CommandRejected, match="agent"):
+                await verb().settled()
+        session.send({"type": "session.update"})  # which would end the link
+        with pytest.raises(MisconfiguredError):
+            session.update(instructions="Be brief.")
+        assert (await session.ask("hello")).status == "completed"
+        session.send({"type": "feedback", "event_id": 1, "score": "like"})
+        session.send({"type": "user_activity"})
+        await anyio.sleep(1)
+        errors = [error.message for error in seen(log, ev.SessionError)]
+        assert any("'session.update' is not a message that ElevenLabs knows" in message for message in errors)
+        assert session.status == "connected"
+
+
+async def test_pings_are_answered_although_nobody_looks() -> None:
+    """The simulator hangs up on a client that does not answer for 30 seconds; dead air is none while it pings."""
+    async with talking(Simulator(protocol="elevenlabs"), dead_air=15.0) as (session, log):
+        await anyio.sleep(300)
+        assert session.status == "connected"
+        assert len([event for event in seen(log, ev.RawServerEvent) if event.type == "ping"]) >= 149
+
+
+async def test_the_end_of_its_time() -> None:
+    with pytest.raises(SessionExpired):
+        async with talking(Simulator(duration=30.0, protocol="elevenlabs")) as (session, _):
+            session.send_message("what is the weather", reply=True)
+            await anyio.sleep(29.99)
+            session.send_message("tell me a story")
+            await anyio.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("config", "named", "left_out"),
+    [
+        (SessionConfig(instructions="Be rude."), "agent.prompt.prompt", "instructions"),
+        (SessionConfig(voice="some_voice"), "tts.voice_id", "voice"),
+    ],
+)
+async def test_an_override_that_is_not_allowed(config: SessionConfig, named: str, left_out: str) -> None:
+    options = ConnectOptions(session_config=config)
+    with pytest.raises(ConfigurationRejected) as caught:
+        async with talking(Simulator(protocol="elevenlabs"), model=make("agent_locked"), connect_options=options):
+            pytest.fail("it opened")
+    assert caught.value.code == "override_error"
+    assert caught.value.param == named
+    assert named in str(caught.value)
+    assert f"leave {left_out} out" in str(caught.value)
+    assert "security settings" in str(caught.value)
+
+
+async def test_nothing_is_overridden_that_was_not_said() -> None:
+    async with talking(Simulator(protocol="elevenlabs"), weather, model=make("agent_locked")) as (session, _):
+        assert (await session.ask("hello")).status == "completed"
+
+
+@pytest.mark.parametrize("agent_id", ["agent_pcm_24000", "agent_ulaw_8000"])
+async def test_an_agent_that_speaks_another_format(agent_id: str) -> None:
+    with pytest.raises(
+        ConfigurationRejected, match=r"set the agent's user input format to pcm_16000 .* or say agent\("
+    ):
+        async with talking(Simulator(protocol="elevenlabs"), model=make(agent_id)):
+            pytest.fail("it opened")
+    async with talking(
+        Simulator(protocol="elevenlabs"), model=make("agent_ulaw_8000", input_format=G711_ULAW, output_format=G711_ULAW)
+    ) as (session, _):
+        assert (await session.ask("hello")).status == "completed"
+
+
+async def test_a_lost_link_is_dialled_again_and_told_what_was_said() -> None:
+    brain = ScriptedBrain(["One.", "Two."])
+    simulator = Simulator(brain, protocol="elevenlabs")
+    simulator.faults.close(1012, at="response.output_audio.delta", nth=2)
+    session: RealtimeSession[Any] = RealtimeSession(agent_of(make()), transport=simulator.transport())
+    with anyio.fail_after(1_000):
+        async with session:
+            reply = await session.ask("count")
+            assert reply.text == "Two."
+            assert session.id == "conv_2"
+    assert "count" in json.dumps(brain.turns[1].items)
+
+
+# -- with a wire of the test's own ------------------------------------------------------------------------------------
+
+
+@define
+class Wire:
+    """The service's side, frame by frame."""
+
+    stream: MessageStream
+    heard: list[dict[str, Any]] = field(factory=list)
+
+    async def say(self, *frames: dict[str, Any]) -> None:
+        for frame in frames:
+            await self.stream.send(json.dumps(frame))
+
+    async def hear(self, name: str) -> dict[str, Any]:
+        """The next frame of this type."""
+        while True:
+            for frame in [json.loads(message) for message in await self.stream.receive()]:
+                self.heard.append(frame)
+            found = [frame for frame in self.heard if frame.get("type", "audio") == name]
+            if found:
+                self.heard.remove(found[0])
+                return found[0]
+
+
+def metadata(format: str = "pcm_16000") -> dict[str, Any]:
+    said = {"conversation_id": "conv_x", "agent_output_audio_format": format, "user_input_audio_format": format}
+    return {"type": "conversation_initiation_metadata", "conversation_initiation_metadata_event": said}
+
+
+def audio(number: int, ms: int = 100, **more: Any) -> dict[str, Any]:
+    sound = pybase64.b64encode_as_string(b"\1\0" * (16 * ms))
+    return {"type": "audio", "audio_event": {"audio_base_64": sound, "event_id": number, **more}}
+
+
+def words(text: str, number: int) -> dict[str, Any]:
+    return {"type": "agent_response", "agent_response_event": {"agent_response": text, "event_id": number}}
+
+
+def ping(number: int) -> dict[str, Any]:
+    return {"type": "ping", "ping_event": {"event_id": number}}
+
+
+def wired(script: Callable[[Wire], Any]) -> MemoryTransport:
+    async def serve(stream: MessageStream, request: Request) -> None:
+        await script(Wire(stream))
+
+    return MemoryTransport(serve)
+
+
+def wired_session(script: Callable[[Wire], Any], *tools: Any, **options: Any) -> RealtimeSession[Any]:
+    model = elevenlabs.agent("agent_1", public=True, base_url="ws://wire")
+    return RealtimeSession(agent_of(model, *tools), transport=wired(script), **{"reconnect": None, **options})
+
+
+async def test_an_agent_that_marks_no_ends() -> None:
+    """With its default client events an agent sends neither ``agent_response_complete`` nor ``is_final``: pings end a
+    turn, and a message is answered all the same.
+    """
+
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        await wire.say(metadata(), audio(1), words("Good day.", 1), audio(1), ping(1))
+        message = await wire.hear("user_message")
+        await wire.say(audio(2), words(f"{message['text']} yourself.", 2), ping(2), ping(3), ping(4))
+        await wire.hear("never")
+
+    session = wired_session(script)
+    log: list[Any] = []
+    session.on("event", log.append)
+    with anyio.fail_after(100):
+        async with session:
+            while not seen(log, ev.OutputTranscript):
+                await anyio.sleep(0.1)  # noqa: ASYNC110
+            assert not seen(log, ev.ResponseDone)  # the greeting has no end yet
+            assert (await session.ask("hello")).text == "hello yourself."
+    assert [item.text for item in session.history if isinstance(item, Message)] == [
+        "Good day.",
+        "hello",
+        "hello yourself.",
+    ]
+
+
+async def test_sound_of_an_interrupted_turn_is_dropped() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        await wire.say(metadata(), audio(3), words("A story.", 3))
+        await wire.say({"type": "interruption", "interruption_event": {"event_id": 3}}, audio(3), audio(2))
+        await wire.say(audio(4), words("Yes?", 4), {"type": "agent_response_complete"})
+        await wire.hear("never")
+
+    session = wired_session(script)
+    log: list[Any] = []
+    session.on("event", log.append)
+    with anyio.fail_after(100):
+        async with session:
+            while len(seen(log, ev.ResponseDone)) < 2:
+                await anyio.sleep(0.1)  # noqa: ASYNC110
+    assert len(seen(log, ev.AudioDelta)) == 2
+    assert [event.response.status for event in seen(log, ev.ResponseDone)] == ["cancelled", "completed"]
+
+
+async def test_a_pong_is_sent_while_the_sender_waits() -> None:
+    answered: list[int] = []
+
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        await wire.say(metadata())
+        for number in range(3):
+            await wire.say(ping(number))
+            answered.append((await wire.hear("pong"))["event_id"])
+        await wire.stream.aclose(1000)
+
+    with anyio.fail_after(100):
+        async with wired_session(script) as session:
+            await session.wait_closed()
+    assert answered == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error", "said"),
+    [
+        (1008, "Override for field 'voice_id' is not allowed by config.", ConfigurationRejected, "security settings"),
+        (
+            1008,
+            "Missing required dynamic variables in first message: {'name'}",
+            ConfigurationRejected,
+            "dynamic_variables=",
+        ),
+        (3000, "The agent requires authentication: a signed URL.", AuthenticationError, "api_key="),
+        (3000, "The AI agent you are trying to reach does not exist.", ModelNotFoundError, "agent's id"),
+        (1011, "", ConnectError, "internal error"),
+        (1006, "", ConnectError, "1006"),
+    ],
+)
+async def test_it_hangs_up_before_there_is_a_conversation(
+    code: int, reason: str, error: type[Exception], said: str
+) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        if code == 1006:
+            wire.stream.abort()  # type: ignore[attr-defined]
+        await wire.stream.aclose(code, reason)
+
+    with anyio.fail_after(100), pytest.raises(error) as caught:
+        async with wired_session(script):
+            pytest.fail("it opened")
+    assert said in str(caught.value)
+
+
+async def test_it_says_why_and_hangs_up() -> None:
+    """An error frame comes before the close: it is the better witness."""
+
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        failure = {"code": 1008, "error_type": "override_error", "message": "first_message cannot be overridden"}
+        await wire.say({"type": "error", "error_event": failure})
+        await wire.stream.aclose(1008, "override")
+
+    with (
+        anyio.fail_after(100),
+        pytest.raises(ConfigurationRejected, match="first_message cannot be overridden") as caught,
+    ):
+        async with wired_session(script):
+            pytest.fail("it opened")
+    assert caught.value.code == "override_error"
+
+
+async def test_an_override_is_refused_after_the_conversation_was_opened() -> None:
+    """As seen with a language that is not there: the metadata comes, then the close."""
+
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        await wire.say(metadata())
+        await wire.stream.aclose(1008, "Override for field 'language' is not allowed by config.")
+
+    model = elevenlabs.agent("agent_1", public=True, base_url="ws://wire", language="et")
+    session: RealtimeSession[Any] = RealtimeSession(agent_of(model), transport=wired(script))
+    with anyio.fail_after(100), pytest.raises(ConnectionClosed, match="allow the override \\(here: agent.language\\)"):
+        async with session:
+            await session.wait_closed()
+
+
+async def test_a_tool_that_is_not_here() -> None:
+    results: list[dict[str, Any]] = []
+
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        call = {"tool_name": "dance", "tool_call_id": "c1", "parameters": {"how": "fast"}, "event_id": 1}
+        await wire.say(metadata(), {"type": "client_tool_call", "client_tool_call": call})
+        results.append(await wire.hear("client_tool_result"))
+        await wire.stream.aclose(1000)
+
+    errors: list[ev.SessionError] = []
+    session = wired_session(script)
+    session.on("error", errors.append)
+    with anyio.fail_after(100):
+        async with session:
+            await session.wait_closed()
+    assert results == [
+        {"type": "client_tool_result", "tool_call_id": "c1", "result": "Tool dance not found", "is_error": True}
+    ]
+    assert [error.code for error in errors] == ["unknown_tool"]
+
+
+# -- credentials ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_private_agent(real_clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signed URL is asked for with the key, by each session, by ``authenticate``, and handed on as a credential."""
+    simulator = Simulator(ScriptedBrain(["In.", "In.", "In."]), api_key="signature", speed=50.0, protocol="elevenlabs")
+    keys: list[str | None] = []
+    port = 0
+
+    def answer(request: Request) -> HttpReply | None:
+        if request.path != "/v1/convai/conversation/get-signed-url":
+            return simulator.admit(request)
+        keys.append(request.headers.get("xi-api-key"))
+        if keys[-1] != "the-right-key":
+            return HttpReply(401, {"content-type": "application/json"}, b'{"detail": {"message": "Invalid API key"}}')
+        url = f"ws://127.0.0.1:{port}/v1/convai/conversation?agent_id=agent_1&conversation_signature=signature"
+        return HttpReply(200, {"content-type": "application/json"}, json.dumps({"signed_url": url}).encode())
+
+    async def serve(*, task_status: Any) -> None:
+        await serve_websocket(simulator.handle, process_request=answer, task_status=task_status)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            port = await tasks.start(serve)
+            base = f"http://127.0.0.1:{port}"
+            monkeypatch.setenv("ELEVENLABS_API_KEY", "the-right-key")
+            model = elevenlabs.agent("agent_1", base_url=base)
+            async with RealtimeSession(agent_of(model)) as session:
+                assert (await session.ask("hello")).text == "In."
+            credential = await model.authenticate()
+            monkeypatch.delenv("ELEVENLABS_API_KEY")
+            assert "signature" not in repr(credential)
+            async with RealtimeSession(agent_of(model), credential=credential) as session:
+                assert (await session.ask("hello")).text == "In."
+            with pytest.raises(AuthenticationError) as caught:
+                async with RealtimeSession(agent_of(elevenlabs.agent("agent_1", base_url=base, api_key="wrong-key"))):
+                    pytest.fail("it opened")
+            assert "wrong-key" not in str(caught.value)
+            with pytest.raises(AuthenticationError):  # by its id alone
+                async with RealtimeSession(agent_of(model), reconnect=None):
+                    pytest.fail("it opened")
+            with pytest.raises(MisconfiguredError, match="ELEVENLABS_API_KEY"):
+                await model.authenticate()
+            tasks.cancel_scope.cancel()
+    assert keys == ["the-right-key", "the-right-key", "wrong-key"]
+
+
+async def test_a_credential_that_is_no_url() -> None:
+    from datetime import UTC, datetime
+
+    credential = Credential(Secret("ek_something"), datetime.now(tz=UTC))
+    with pytest.raises(MisconfiguredError, match="signed URL"):
+        async with RealtimeSession(agent_of(make()), credential=credential):
+            pytest.fail("it opened")
