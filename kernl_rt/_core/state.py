@@ -139,6 +139,8 @@ class State:
         self.resuming = False
         #: What the provider says it has kept, while a session is resumed.
         self.kept: list[ConversationItem] = []
+        #: What was told again stands behind what was kept: on this link the provider's order is not ours.
+        self.reordered = False
         #: The newest of the provider's events.
         self.last_event: Any = None
         #: When malformed frames came, the newest.

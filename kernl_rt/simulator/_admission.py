@@ -92,7 +92,7 @@ class Admission:
         except (msgspec.DecodeError, RecursionError):
             return _refusal(400, "The body is not valid JSON.", "invalid_json")
         try:
-            return self._minted(asked)
+            return self._minted(self._protocol.minting(asked))
         except Refusal as refused:
             return _refusal(400, refused.message, refused.code, refused.param)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import field, frozen
@@ -18,7 +20,7 @@ from kernl_rt.testing._sweep import Backend, run_once
 __all__ = ["TROUBLES", "CallFailed", "CallRun", "CampaignReport", "campaign", "run_call"]
 
 #: Steps of tasks at one moment; with a slicer, bytes go one by one.
-_STEPS = 200_000
+_STEPS = 30_000
 _SHOWN = 5
 
 
@@ -90,6 +92,19 @@ class CampaignReport:
             )
 
 
+@contextmanager
+def _collected_after() -> Iterator[None]:
+    """When garbage is found depends on what the process did before; what is freed by then may be waited for."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+        gc.collect()
+
+
 def run_call(
     seed: int, backend: Backend, *, agent: MakeAgent | None = None, troubles: Collection[str] | None = None
 ) -> CallRun:
@@ -121,7 +136,8 @@ def run_call(
     violations: list[str] = []
     trace, seconds = "", 0.0
     try:
-        run = run_once(scenario, backend=backend, seed=seed, step_limit=_STEPS)
+        with _collected_after():
+            run = run_once(scenario, backend=backend, seed=seed, step_limit=_STEPS)
         trace, seconds = run.trace, run.seconds
     except Exception as exc:
         where = "".join(traceback.format_exception(exc)[-3:])

@@ -54,7 +54,6 @@ class Call:
     broken: list[str] = field(factory=list)
     #: The closing question was asked, and answered so many seconds later.
     answered: float | None = None
-    links: int = 0
 
     async def run(self) -> None:
         plan = self.plan
@@ -88,7 +87,7 @@ class Call:
         players = Players(plan, session, channel, provider, faulty, witness, other, group)
         scope = anyio.CancelScope()
         failure: BaseException | None = None
-        began = ended = None
+        began: float | None = None
         try:
             with scope:
                 async with session:
@@ -103,17 +102,19 @@ class Call:
                     await self._finish(players, scope)
         except (RealtimeError, ExceptionGroup) as exc:
             failure = exc
-        ended = anyio.current_time()
         witness.note(f"left: {failure!r}")
+        self._check_left(witness, began, failure if not players.may_end else None)
+
+    def _check_left(self, witness: Witness, began: float | None, failure: BaseException | None) -> None:
+        """The session has just been left; it ``began`` to end then. ``failure``: nobody can explain it."""
         for task in anyio.get_running_tasks():
             if task.name is not None and task.name.startswith("kernl_rt "):
                 witness.violation("no task outlives", f"{task.name!r} still runs")
-        allowed = CLOSING + (_HANG_UP if plan.end == "hang_up" else 0.0)
-        if began is not None and ended - began > allowed:
-            witness.violation("closed in time", f"it took {ended - began:g} s to close")
-        if failure is not None and not players.may_end:
+        allowed = CLOSING + (_HANG_UP if self.plan.end == "hang_up" else 0.0)
+        if began is not None and anyio.current_time() - began > allowed:
+            witness.violation("closed in time", f"it took {anyio.current_time() - began:g} s to close")
+        if failure is not None:
             witness.violation("the session lives", f"it ended with {failure!r}")
-        self.links = len(set(line.split()[-1] for line in self.log if line.endswith("a link")))
 
     def _session(self, witness: Witness, channel: MemoryChannel, transport: Any) -> tuple[Any, MakeAgent]:
         plan = self.plan
@@ -160,7 +161,7 @@ class Call:
 
     async def _calm(self, players: Players, brain: Brain) -> None:
         """The faults stop: from now on everything must come right."""
-        witness, session = players.witness, players.session
+        witness = players.witness
         players.pacify()
         brain.calm = True
         witness.note("calm")
@@ -168,6 +169,8 @@ class Call:
         if not self.plan.at_once:
             await self._pause(players, HEALING)
             witness.check_answered()
+            if players.session.status == "connected" and not players.provider.links:
+                witness.violation("a lost link is noticed", f"it was not within {HEALING:g} s")
         if players.ending.is_set():
             return
         start = anyio.current_time()

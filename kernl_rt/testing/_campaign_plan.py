@@ -115,7 +115,7 @@ def plan_call(seed: int, troubles: Collection[str] | None = None) -> Plan:
     """
     rng = Random(f"{seed} plan")
     likely = rng.choice((0.15, 0.3, 0.5))
-    drawn = {trouble for trouble in TROUBLES if rng.random() < likely}
+    drawn: set[str] = {trouble for trouble in TROUBLES if rng.random() < likely}
     if troubles is not None:
         if unknown := set(troubles) - set(TROUBLES):
             raise MisconfiguredError(f"unknown troubles {sorted(unknown)}: there are {', '.join(TROUBLES)}")

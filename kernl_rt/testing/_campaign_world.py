@@ -1,4 +1,4 @@
-"""The others in a simulated call: a brain that draws, a voice in which every sample is unique, ears that count, tools."""
+"""The others in a simulated call: a brain that draws, a voice that never repeats itself, ears that count, tools."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Ears:
         turns = Counter[int]()
         for height, samples in heights.items():
             turns[round((height - _LOWEST) / _STEP)] += samples
-        return " ".join(f"turn {turn} ({n * 1_000 // format.rate} ms)" for turn, n in sorted(turns.items())) or "silence"
+        return (
+            " ".join(f"turn {turn} ({n * 1_000 // format.rate} ms)" for turn, n in sorted(turns.items())) or "silence"
+        )
 
 
 class Voice:

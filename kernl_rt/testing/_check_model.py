@@ -59,7 +59,8 @@ class Prompts:
     """What to write to the model so that it does what a check is about.
 
     ``short``: a reply. ``long``: a reply that lasts long enough to be cancelled in its midst. ``tool``: a call of the
-    function ``definition``. ``speech``: a turn of the human, in the input format.
+    function ``definition``. ``speech``: a turn of the human, in the input format. ``change``: what a running session is
+    changed to, where it can be changed.
     """
 
     short: str = "hello"
@@ -67,6 +68,7 @@ class Prompts:
     tool: str = "what is the weather in Paris"
     definition: ToolDefinition = _WEATHER
     speech: bytes = field(default=b"\0\1\0\2" * 12_000, repr=False)
+    change: SessionConfig = SessionConfig(instructions="Be brief.")
 
 
 async def check_model(
@@ -349,11 +351,12 @@ class _Checks:
     async def updating(self) -> None:
         async with self.connected() as talk:
             await talk.configure(self.text)
-            await talk.say(ev.SessionUpdate(SessionConfig(instructions="Be brief.")))
+            await talk.say(ev.SessionUpdate(self.prompts.change))
             if self.able.can_update and self.able.confirms_configuration:
                 updated = await talk.until(ev.SessionUpdated)
-                told = updated.session.config.instructions
-                _require(told in (None, "Be brief."), f"the configuration that was accepted says {told!r}")
+                told, wanted = updated.session.config.instructions, self.prompts.change.instructions
+                good = wanted is None or told in (None, wanted)
+                _require(good, f"the configuration that was accepted says {told!r}")
             await self._lives(talk, self.able.can_update)
 
     async def _lives(self, talk: Talk, able: bool = True) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 from attrs import evolve
 
 from kernl_rt._core import actions
-from kernl_rt._core.arbiter import PATIENCE, Arbiter, Create
+from kernl_rt._core.actions import Lane
+from kernl_rt._core.arbiter import Arbiter, Create
 from kernl_rt._core.conversation import Conversation
-from kernl_rt._core.rules import interruption, links, seeds
+from kernl_rt._core.rules import interruption, seeds
 from kernl_rt._core.state import State
 from kernl_rt._core.utterance import Utterance
 from kernl_rt._session import pumps, runner
@@ -129,31 +131,30 @@ def unbounded_lane(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def two_requests_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request for a reply goes out while another waits for its answer, or a reply runs."""
+    """A request for a reply goes out while another waits for its answer."""
+
+    following = Arbiter.next
 
     def hasty(self: Arbiter, event_id: str, now: float, *, idle: bool) -> Create | None:
-        if not self._wishes:
-            return None
-        wish = self._wishes.pop(0)
-        self._asked = Create(event_id, (wish,), now, now + PATIENCE, wish.config)
-        return self._asked
+        asked, self._asked = self._asked, None
+        create = following(self, event_id, now, idle=idle)
+        self._asked = self._asked or asked
+        return create
 
     monkeypatch.setattr(Arbiter, "next", hasty)
 
 
 def said_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written is said twice on the next link."""
-    again = links._requeue
+    """What was written while there was no link is said twice on the next."""
+    send = State.send
 
-    def twice(state: State, lost: Any) -> None:
-        again(state, lost)
-        state.unsaid.extend(
-            evolve(event, item=evolve(event.item, id=state.next_id("item_again")), event_id=state.next_id("event"))
-            for event in tuple(state.unsaid)
-            if isinstance(event, ItemCreate)
-        )
+    def twice(self: State, event: Any, lane: Lane = Lane.COMMAND) -> None:
+        send(self, event, lane)
+        if isinstance(event, ItemCreate) and self.lifecycle.status == "reconnecting":
+            item = evolve(event.item, id=self.next_id("item_again"))
+            send(self, evolve(event, item=item, event_id=self.next_id("event")), lane)
 
-    monkeypatch.setattr(links, "_requeue", twice)
+    monkeypatch.setattr(State, "send", twice)
 
 
 def turn_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +181,7 @@ def doubled_items(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def slow_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both sides are closed late."""
+
     async def patient(self: Any, driver: Driver, everything: anyio.CancelScope) -> None:
         await driver.stopping.wait()
         with anyio.CancelScope(shield=True):
@@ -189,17 +191,6 @@ def slow_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
             self._human.cancel()
 
     monkeypatch.setattr(runner.Runner, "_part", patient)
-
-
-def lost_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tool that was cancelled has no outcome."""
-    feed = Driver.feed
-
-    def forgetful(self: Driver, input: Any) -> None:
-        if getattr(input, "outcome", None) != "cancelled":
-            feed(self, input)
-
-    monkeypatch.setattr(Driver, "feed", forgetful)
 
 
 PLANTS: list[Plant] = [
@@ -216,7 +207,6 @@ PLANTS: list[Plant] = [
     history_forgotten,
     doubled_items,
     slow_farewell,
-    lost_outcome,
 ]
 
 
@@ -232,6 +222,7 @@ def count(plant: Plant, seeds: range, backend: Any) -> tuple[int, Counter[str]]:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--start", type=int, default=0)

@@ -36,7 +36,9 @@ def test_within_a_process(backend: Backend) -> None:
 
 @pytest.mark.usefixtures("real_clock")
 def test_in_other_processes(backend: Backend) -> None:
-    program = f"import json; from tests.campaign.test_determinism import digests; print(json.dumps(digests({backend!r})))"
+    program = (
+        f"import json; from tests.campaign.test_determinism import digests; print(json.dumps(digests({backend!r})))"
+    )
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", program],

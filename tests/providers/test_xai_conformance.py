@@ -27,6 +27,4 @@ async def test_over_a_socket(real_clock: None) -> None:
     simulator = Simulator(protocol="xai", pace=Pace(speed=20.0, token=0.001, first_output=0.001, transcription=0.001))
     with anyio.fail_after(60):
         async with simulator.serve() as url:
-            await check_model(
-                lambda: xai.realtime("grok-voice-latest", api_key="check", base_url=url), timeout=10.0
-            )
+            await check_model(lambda: xai.realtime("grok-voice-latest", api_key="check", base_url=url), timeout=10.0)

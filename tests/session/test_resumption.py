@@ -46,6 +46,16 @@ async def test_what_the_provider_has_not_kept_is_told_again() -> None:
         assert call.session.history == before
 
 
+async def test_what_is_new_comes_last_whatever_order_the_provider_has() -> None:
+    async with redialling(capabilities=REPLAYS) as call:
+        await one_exchange(call)
+        await call.says(SessionResumable("handle"))
+        await resume(call, kept("good day"))
+        hello = call.session.history[0]
+        await call.says(ItemCreated(Message("user", [ContentPart("input_text", text="more")], id="u9"), hello.id))
+        assert [item.text for item in call.session.history] == ["hello", "good day", "more"]
+
+
 async def test_what_it_has_kept_of_the_human_is_not_told_again() -> None:
     async with redialling(capabilities=REPLAYS) as call:
         await one_exchange(call)

@@ -215,7 +215,7 @@ class Day:
             group.cancel_scope.cancel()
 
 
-async def test_a_call_of_a_day_is_that_of_one_link() -> None:
+async def test_promise_21_a_call_of_a_day_is_that_of_one_link() -> None:
     with anyio.fail_after(5 * DAY):
         day, twin = Day(3_600.0), Day(None)
         await day.run()

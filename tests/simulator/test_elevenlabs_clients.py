@@ -15,8 +15,8 @@ from kernl_rt._transport.serve import Reply as HttpReply, Request, serve_websock
 from kernl_rt.simulator import Pace, Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
 from tests.simulator.driver import silence, tone
 
-conversation = pytest.importorskip("elevenlabs.conversational_ai.conversation")
-elevenlabs = pytest.importorskip("elevenlabs")
+conversation: Any = pytest.importorskip("elevenlabs.conversational_ai.conversation")
+elevenlabs: Any = pytest.importorskip("elevenlabs")
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
@@ -109,7 +109,7 @@ class Call:
 
 async def until(found: Callable[[], object]) -> None:
     while not found():
-        await anyio.sleep(0.01)  # noqa: ASYNC110 - the client announces nothing
+        await anyio.sleep(0.01)
 
 
 async def test_it_writes_and_is_spoken_to() -> None:
@@ -131,7 +131,10 @@ async def test_it_writes_and_is_spoken_to() -> None:
 
 
 async def test_it_calls_a_tool_of_the_client_s() -> None:
-    lines = [Reply("Let me look.", tool_calls=[ToolCall("weather", {"city": "Paris"})]), "Sunny in Paris."]
+    lines: list[str | Reply | Exception] = [
+        Reply("Let me look.", tool_calls=[ToolCall("weather", {"city": "Paris"})]),
+        "Sunny in Paris.",
+    ]
     simulator = Simulator(ScriptedBrain(lines), speed=50.0, protocol="elevenlabs")
     asked: list[dict[str, Any]] = []
 
@@ -216,12 +219,12 @@ async def test_a_private_agent_by_its_signed_url() -> None:
         signed = f"ws://127.0.0.1:{port}/v1/convai/conversation?agent_id=agent_1&conversation_signature=signature"
         return HttpReply(200, {"content-type": "application/json"}, f'{{"signed_url": "{signed}"}}'.encode())
 
+    async def serve(*, task_status: Any) -> None:
+        await serve_websocket(simulator.handle, process_request=answer, task_status=task_status)
+
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            serve = lambda task_status: serve_websocket(  # noqa: E731
-                simulator.handle, process_request=answer, task_status=task_status
-            )
-            port = await tasks.start(lambda *, task_status: serve(task_status))
+            port = await tasks.start(serve)
             async with Call(f"ws://127.0.0.1:{port}", requires_auth=True) as call:
                 await until(lambda: call.client._conversation_id)
                 await call.client.send_user_message("hello")

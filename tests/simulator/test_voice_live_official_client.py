@@ -42,7 +42,7 @@ async def connected(simulator: Simulator, **how: Any) -> AsyncIterator[Any]:
 
 async def _until(connection: Any, name: str) -> list[Any]:
     """Events until one of this type; all of types that the client knows, and no error."""
-    events = []
+    events: list[Any] = []
     while not events or events[-1].type != name:
         event = await connection.recv()
         assert type(event) is not models.ServerEvent, f"the client does not know {event}"

@@ -27,7 +27,10 @@ def created(state: State, event: ItemCreated, now: float) -> None:
         if event.item.id is not None and event.item.id not in state.conversation:
             state.seeding.retold.add(event.item.id)
     pending = state.backlog.acknowledge(f"item:{event.item.id}")
-    changed = _news(state, event.item) and state.conversation.add(event.item, event.previous_item_id)
+    previous = event.previous_item_id
+    if state.reordered and previous in state.seeding.retold:
+        previous = None  # what is new comes last
+    changed = _news(state, event.item) and state.conversation.add(event.item, previous)
     state.seeding.acknowledge(event.item.id)
     state.emit(event)
     if pending is not None:

@@ -204,6 +204,8 @@ def interrupt_requested(state: State, input: InterruptRequested, now: float) -> 
     state.settle(input.command)
 
 
+#: What a model must be able to do, where it would ignore the event.
+_NEEDS = {ItemDelete: "can_delete", ItemTruncate: "can_truncate"}
 #: What acknowledges a client event of the caller's own making; the rest settles when it is handed to the lane.
 _ANSWERS = {
     ItemDelete: ItemDeleted.kind,
@@ -223,6 +225,9 @@ def event_submitted(state: State, input: EventSubmitted, now: float) -> None:
     if isinstance(event, SessionUpdate):
         change = Change(input.command, event.config, raw=True, event_id=event.event_id)
         changes.submitted(state, ChangeSubmitted(change), now)
+        return
+    if (flag := _NEEDS.get(type(event))) is not None and not getattr(state.settings.capabilities, flag):
+        state.settle(input.command, CommandRejected(f"this model cannot do that: {event.kind} ({flag} is False)"))
         return
     event = event if event.event_id else evolve(event, event_id=state.next_id("event"))
     assert event.event_id is not None

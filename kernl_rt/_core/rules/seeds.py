@@ -28,6 +28,7 @@ def sow_again(state: State) -> None:
     session is resumed). Our own history stays as it is.
     """
     kept, state.kept = state.kept, []
+    state.reordered = bool(kept)
     running = {call.call_id for call in state.tools.open_calls()}
     told = (_with_sound(state, item) for item in state.conversation.snapshot() if not _among(kept, item))
     images = state.settings.capabilities.image_input

@@ -207,9 +207,6 @@ def reply_over(state: State, response: Response, asks: tuple[int, ...], now: flo
     group = state.tools.close(response.id, asks, response)
     if group is None:
         return False
-    if state.settings.capabilities.full_duplex and group.complete:
-        # Such a model speaks on while tools work: what it made of their results is in this reply.
-        group.owed = "no"
     advance(state, now)
     group_changed(state, group, now)
     return True

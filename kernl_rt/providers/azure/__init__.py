@@ -9,6 +9,10 @@
 """
 
 from kernl_rt.providers.azure._access import TokenProvider as TokenProvider
-from kernl_rt.providers.azure._codec import AzureCodec as AzureCodec, VoiceLiveCodec as VoiceLiveCodec
+from kernl_rt.providers.azure._codec import (
+    AzureCodec as AzureCodec,
+    PreviewCodec as PreviewCodec,
+    VoiceLiveCodec as VoiceLiveCodec,
+)
 from kernl_rt.providers.azure._model import AzureModel as AzureModel, realtime as realtime
 from kernl_rt.providers.azure._voice_live import VoiceLiveModel as VoiceLiveModel, voice_live as voice_live

@@ -173,7 +173,8 @@ async def _fetched(provider: TokenProvider) -> Secret:
                 found: Any = provider()
             else:
                 # Abandoned on cancelling: whoever closes must not wait for a token that nobody needs any more.
-                found = await anyio.to_thread.run_sync(provider, abandon_on_cancel=True)
+                # In a tuple, because trio lets no thread give a coroutine.
+                (found,) = await anyio.to_thread.run_sync(lambda: (provider(),), abandon_on_cancel=True)
             if inspect.isawaitable(found):
                 found = await found
     except Exception as error:

@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
 
 from kernl_rt.config import SessionConfig
-from kernl_rt.events import ClientEvent, SessionUpdate
+from kernl_rt.events import ClientEvent, ItemCreated, ItemDone, OutputItemDone, ServerEvent, SessionUpdate
+from kernl_rt.items import FunctionCall, Message
 from kernl_rt.providers._dialect._codec import OPENAI, Dialect, OpenAICodec
 from kernl_rt.providers.azure._wire import PREVIEW, VOICE_LIVE
 
-__all__ = ["AzureCodec", "VoiceLiveCodec"]
+__all__ = ["AzureCodec", "PreviewCodec", "VoiceLiveCodec"]
+
+#: Items that may grow at once; a reply has a few. The oldest is forgotten.
+_MOST_GROWING = 256
 
 
 class AzureCodec(OpenAICodec):
-    """Azure OpenAI: OpenAI's own protocol, or with ``preview`` what it was before general availability."""
+    """Azure OpenAI, generally available: OpenAI's own protocol."""
 
-    def __init__(
-        self,
-        defaults: SessionConfig | None = None,
-        *,
-        preview: bool = False,
-        redact: Callable[[str], str] = str,
-    ) -> None:
-        dialect: Dialect = PREVIEW if preview else OPENAI
+    def __init__(self, defaults: SessionConfig | None = None, *, redact: Callable[[str], str] = str) -> None:
+        super().__init__(defaults, dialect=OPENAI, redact=redact)
+
+
+class _BetaCodec(OpenAICodec):
+    """The beta form does not say when an item of the conversation is final.
+
+    The reply that it belongs to does: where such an item is done there, an ``ItemDone`` goes before it, as it would
+    come from the later protocol. Items of a reply beside the conversation were never announced, and get none.
+    """
+
+    def __init__(self, defaults: SessionConfig | None, dialect: Dialect, redact: Callable[[str], str]) -> None:
         super().__init__(defaults, dialect=dialect, redact=redact)
+        self._growing: dict[str, None] = {}
+
+    def decode(self, message: str | bytes) -> Sequence[ServerEvent]:
+        events = super().decode(message)
+        for event in events:
+            if isinstance(event, ItemCreated):
+                self._announced(event)
+            elif isinstance(event, ItemDone):
+                self._growing.pop(event.item.id or "", None)
+            elif isinstance(event, OutputItemDone) and (event.item.id or "") in self._growing:
+                del self._growing[event.item.id or ""]
+                return (ItemDone(event.item), *events)
+        return events
+
+    def _announced(self, event: ItemCreated) -> None:
+        item = event.item
+        of_a_reply = isinstance(item, FunctionCall) or (isinstance(item, Message) and item.role == "assistant")
+        if item.id is not None and of_a_reply and item.status != "completed":
+            self._growing[item.id] = None
+            if len(self._growing) > _MOST_GROWING:
+                del self._growing[next(iter(self._growing))]
 
 
-class VoiceLiveCodec(OpenAICodec):
+class PreviewCodec(_BetaCodec):
+    """Azure OpenAI under a preview version: what OpenAI's protocol was before general availability."""
+
+    def __init__(self, defaults: SessionConfig | None = None, *, redact: Callable[[str], str] = str) -> None:
+        super().__init__(defaults, PREVIEW, redact)
+
+
+class VoiceLiveCodec(_BetaCodec):
     """Voice Live: the beta form, with Azure's own options.
 
     ``agent``: the other side is an agent, which has instructions and tools of its own, so that ours, which are empty,
@@ -43,7 +79,7 @@ class VoiceLiveCodec(OpenAICodec):
         agent: bool = False,
         redact: Callable[[str], str] = str,
     ) -> None:
-        super().__init__(defaults, dialect=VOICE_LIVE, redact=redact)
+        super().__init__(defaults, VOICE_LIVE, redact)
         self._agent = agent
 
     def encode_client(self, event: ClientEvent) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from kernl_rt.providers._dialect._check import FORMATS, check_response, check_se
 from kernl_rt.providers._dialect._config import encode_session
 from kernl_rt.providers.azure._access import AzureAccess, TokenProvider, named
 from kernl_rt.providers.azure._check import check_preview_response, check_preview_session
-from kernl_rt.providers.azure._codec import AzureCodec
+from kernl_rt.providers.azure._codec import AzureCodec, PreviewCodec
 
 __all__ = ["AzureModel", "realtime"]
 
@@ -103,7 +103,8 @@ class AzureModel(AzureAccess):
         check(config, self.model or self.name)
 
     def _codec(self, redact: Callable[[str], str]) -> Codec:
-        return AzureCodec(self.config, preview=self.api_version is not None, redact=redact)
+        codec = AzureCodec if self.api_version is None else PreviewCodec
+        return codec(self.config, redact=redact)
 
     def url(self) -> str:
         if self.api_version is None:

@@ -147,10 +147,8 @@ _RESPONSE = Struct(
 
 class _TextOrNull(Kind):
     def decode(self, value: Any) -> str:
-        return "" if value is None else TEXT.decode(value)
-
-    def faithful(self, value: Any) -> bool:
-        return value is not None
+        text: str = "" if value is None else TEXT.decode(value)
+        return text
 
 
 _ID = Field("event_id")

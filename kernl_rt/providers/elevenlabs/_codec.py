@@ -141,8 +141,7 @@ class AgentsCodec:
             case wire.TurnComplete():
                 return self._turns.complete(payload.event_id) or [raw]
             case wire.ContextUsage():
-                self._turns.usage(payload)
-                return [raw]
+                return self._turns.usage(payload) or [raw]
             case wire.Failure():
                 return self._failure(payload, raw)
             case _:

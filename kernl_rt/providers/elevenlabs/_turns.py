@@ -65,7 +65,9 @@ class Turns:
         #: In writing: there is no sound.
         self.text_only = False
         self._turn: _Turn | None = None
+        #: The last turn that spoke or wrote, and the highest number of any that is over.
         self._last: _Turn | None = None
+        self._last_number: int | None = None
         self._responses = self._items = 0
         #: Sound up to this number is not played any more.
         self._interrupted = -1
@@ -188,7 +190,7 @@ class Turns:
     def _late(self, words: AgentWords) -> list[ServerEvent] | None:
         """The text of a turn that is over; ``None`` where it is not that."""
         last, number = self._last, words.event_id
-        if last is None or number is None or last.number != number or last.item_id is None:
+        if last is None or last.item_id is None or number is None or last.number != number:
             return None
         if self._turn is not None and self._turn.number == number:
             return None
@@ -239,16 +241,19 @@ class Turns:
 
     # -- ends
 
-    def usage(self, usage: ContextUsage) -> None:
-        """What the turn's last prompt held. Told after the end of the turn, it belongs to nothing."""
-        if self._turn is not None:
-            self._turn.usage = ev.Usage(input_tokens=usage.context_tokens, extra=usage.numbered)
+    def usage(self, report: ContextUsage) -> list[ServerEvent]:
+        """What the turn's last prompt held: all that is told of what it cost. It may come when the turn is over."""
+        usage = ev.Usage(input_tokens=report.context_tokens, extra=report.numbered)
+        if self._turn is None or not self._turn.has_content:
+            return [ev.UsageReported(usage)]
+        self._turn.usage = usage
+        return []
 
     def complete(self, number: int | None) -> list[ServerEvent]:
         turn = self._turn
         if turn is None:
             return []
-        last = self._last.number if self._last is not None else None
+        last = self._last_number
         if not turn.has_content and (number is None or (last is not None and number <= last)):
             return []  # it is about the turn before the one that was asked for
         if self._numbers_turns and number is not None and turn.number is not None and number < turn.number:
@@ -275,7 +280,9 @@ class Turns:
         turn, self._turn = self._turn, None
         if turn is None:
             return []
-        if turn.has_content:
+        if turn.number is not None:
+            self._last_number = max(turn.number, self._last_number or 0)
+        if turn.item_id is not None:
             self._last = turn
         events = self._close_message(turn, "completed" if status == "completed" else "incomplete")
         details = ev.StatusDetails(type="cancelled", reason="turn_detected") if status == "cancelled" else None

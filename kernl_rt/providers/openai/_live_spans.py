@@ -10,8 +10,8 @@ a pause of so many milliseconds     the end of the reply: final words, then ``Re
                                     ``extra``. So with the human's words, whose turn then has its final transcript
 ==================================  ==================================================================================
 
-A reply that was asked for begins when the request is acknowledged, and does not end while work is done for it. All
-times are of the timeline, which the sound itself advances: no clock is asked, and without sound nothing ends.
+A reply that was asked for begins when the request is acknowledged, and does not end while work is done for it. Calls
+end the reply that runs: what is said next is another. All times are of the timeline, which the sound itself advances: no clock is asked, and without sound nothing ends.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ __all__ = ["PATIENCE", "Names", "Spans", "is_loud"]
 PATIENCE = 10_000.0
 #: A sample above this is no silence: 1/128 of full scale, -42 dB.
 _LOUD = 256
+#: So many characters of the human's words are kept for whoever does delegated work.
+_REMEMBERED = 4_000
 
 
 class Names:
@@ -103,6 +105,8 @@ class Spans:
         self.now = 0.0
         #: What the human said since this was last taken.
         self.request = ""
+        #: Somebody has asked for a reply: the next that begins is it.
+        self.wanted = False
         self._names = names
         self._pause = pause
         self._reply: _Reply | None = None
@@ -165,13 +169,16 @@ class Spans:
         # Words come later than they were said: the pause is counted from whichever is the later.
         heard.last = max(heard.last, heard.end, self.now)
         heard.words += said.text
-        self.request += said.text
-        self._out.append(ev.InputTranscriptDelta(heard.item_id, said.text, 0, event_id=said.event_id, extra=_rest(said)))
+        self.request = (self.request + said.text)[-_REMEMBERED:]
+        self._out.append(
+            ev.InputTranscriptDelta(heard.item_id, said.text, 0, event_id=said.event_id, extra=_rest(said))
+        )
 
     def _finish_heard(self) -> None:
         heard, self._heard = self._heard, None
         if heard is not None:
-            self._out.append(ev.InputTranscript(heard.item_id, heard.words, 0, extra={"inferred": True}))
+            said = {"inferred": True, "end_ms": heard.end}
+            self._out.append(ev.InputTranscript(heard.item_id, heard.words, 0, extra=said))
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
@@ -206,6 +213,9 @@ class Spans:
 
     def ask(self) -> None:
         """Somebody waits for a reply, and the model knows."""
+        if self._reply is not None and not self._reply.asked:
+            self.close("completed")
+        self.wanted = False
         reply = self._open()
         reply.asked, reply.expected = True, not reply.begun
         reply.last = max(reply.last, self.now)
@@ -213,6 +223,8 @@ class Spans:
     def _open(self) -> _Reply:
         if self._reply is None:
             self._reply = _Reply(self._names.new("resp"), self._names.new("item"), self.now, self.now)
+            self._reply.asked = self._reply.expected = self.wanted
+            self.wanted = False
             self._out.append(ev.ResponseCreated(_described(self._reply, "in_progress", {"inferred": True})))
         return self._reply
 
@@ -226,15 +238,14 @@ class Spans:
         return reply
 
     def call(self, call: FunctionCall, extra: Mapping[str, Any]) -> None:
-        """A whole call, part of the reply that runs; where none does, of one that is only this call."""
-        alone = self._reply is None
+        """A whole call, part of the reply that runs; where none does, of one that is only calls. Whoever tells the last
+        of them closes the reply: what the model says next is another one.
+        """
         reply = self._open()
         reply.calls.append(call)
         place: dict[str, Any] = {"response_id": reply.id, "output_index": len(reply.calls)}
         called = ev.ToolCalled(call.call_id or "", call.name, call.arguments, call.id, **place, extra=extra)
         self._out.append(called)
-        if alone:
-            self.close("completed")
 
     def close(self, status: Literal["completed", "incomplete"]) -> None:
         """The reply that runs is over, as far as can be told."""

@@ -71,10 +71,8 @@ def check_response(config: ResponseConfig) -> None:
     """
     a_text("instructions", config.instructions)
     _modality(config.output_modality)
-    others = (
-        "voice output_format tools tool_choice parallel_tool_calls max_output_tokens reasoning prompt input metadata"
-    )
-    only("response", config, others, _NOT_IN_A_REPLY)
+    only("response", config, "voice output_format tools tool_choice parallel_tool_calls", _NOT_IN_A_REPLY)
+    only("response", config, "max_output_tokens reasoning prompt input metadata", _NOT_IN_A_REPLY)
     a_word("conversation", config.conversation, ("auto",))
     an_object("extra", config.extra)
 

@@ -93,10 +93,9 @@ class XAICodec(OpenAICodec):
         return (ours,)
 
     def _retrieved(self, event: ev.ItemRetrieved) -> Sequence[ServerEvent]:
-        item = event.item
-        return (
-            event if item.id is None else attrs.evolve(event, item=attrs.evolve(item, id=self._names.ours(item.id))),
-        )
+        if event.item.id is not None:
+            event = attrs.evolve(event, item=attrs.evolve(event.item, id=self._names.ours(event.item.id)))
+        return (event,)
 
     def _done(self, event: ev.ResponseDone) -> Sequence[ServerEvent]:
         whole = [

@@ -79,8 +79,8 @@ def realtime(
     ``server_tools`` are tools that xAI calls by itself, as its session object has them (``{"type": "web_search"}``,
     ``{"type": "x_search"}``, ``{"type": "file_search", …}``); they stand beside the agent's own.
 
-    ``resumption``: after a link was lost, go on with the conversation as xAI has kept it (for half an hour); what it has
-    not kept is told again. ``False`` tells a new conversation all of it, as it was heard.
+    ``resumption``: after a link was lost, go on with the conversation as xAI has kept it (for half an hour); what it
+    has not kept is told again. ``False`` tells a new conversation all of it, as it was heard.
 
     Raises:
         MisconfiguredError: ``model`` is empty, or ``config`` asks for what xAI cannot do.
@@ -108,9 +108,7 @@ def _tools(tools: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     given = tuple(tools)
     for tool in given:
         if not isinstance(tool, Mapping) or not isinstance(tool.get("type"), str):
-            raise MisconfiguredError(
-                "server_tools is invalid: use mappings that say their type, {'type': 'web_search'}"
-            )
+            raise MisconfiguredError("server_tools is invalid: use mappings with a type, as {'type': 'web_search'}")
     return given
 
 

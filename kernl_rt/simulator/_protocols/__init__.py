@@ -10,7 +10,16 @@ from collections.abc import Callable
 from typing import Final
 
 from kernl_rt.exceptions import MisconfiguredError
-from kernl_rt.simulator._protocols import _azure, _elevenlabs, _gemini, _openai, _voice_live
+from kernl_rt.simulator._protocols import (
+    _azure,
+    _eleven_realtime,
+    _elevenlabs,
+    _gemini,
+    _live,
+    _openai,
+    _voice_live,
+    _xai,
+)
 from kernl_rt.simulator._protocols._base import Protocol, Translation
 
 __all__ = ["PROTOCOLS", "Protocol", "Translation", "protocol_named"]
@@ -20,8 +29,11 @@ PROTOCOLS: Final[dict[str, Callable[[], Protocol]]] = {
     "openai": _openai.OpenAI,
     "azure": _azure.Azure,
     "voice-live": _voice_live.VoiceLive,
+    "xai": _xai.XAI,
     "gemini": _gemini.Gemini,
     "elevenlabs": _elevenlabs.ElevenLabs,
+    "eleven-realtime": _eleven_realtime.ElevenRealtime,
+    "live": _live.Live,
 }
 
 

@@ -77,8 +77,6 @@ class Protocol(ABC):
 
     #: Whether a request must name a model.
     names_model: bool = True
-    #: Where short-lived credentials are minted.
-    secrets_path: str = "/v1/realtime/client_secrets"
 
     def minting(self, asked: Any) -> Any:
         """The body of a request to mint a credential, any JSON value, in OpenAI's words.

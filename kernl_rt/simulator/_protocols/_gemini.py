@@ -24,7 +24,7 @@ _PATH = re.compile(
     r"/ws/(google\.ai\.generativelanguage\.v[a-z0-9]+\.GenerativeService\.BidiGenerateContent(Constrained)?"
     r"|google\.cloud\.aiplatform\.v[a-z0-9]+\.LlmBidiService/BidiGenerateContent)"
 )
-_PCM = re.compile(r"audio/pcm(;\s*rate=([0-9]{4,6}))?")
+_PCM = re.compile(r"audio/pcm(;\s*rate=([1-9][0-9]{3,5}))?")
 _INVALID = (1007, "Request contains an invalid argument.")
 _NOT_NOW = (1008, "Operation is not implemented, or supported, or enabled.")
 _NOT_FOUND = (1008, "Requested entity was not found.")
@@ -158,7 +158,10 @@ class GeminiTranslation(Translation):
                 frame = msgspec.json.decode(message)
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 raise Wrong((1007, "Invalid JSON payload received.")) from None
-            return self._read(frame)
+            try:
+                return self._read(frame)
+            except RecursionError:
+                raise Wrong(_INVALID) from None
         except Wrong as wrong:
             self._closing = self._closing or wrong.close
             return ()

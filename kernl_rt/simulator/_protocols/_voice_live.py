@@ -244,6 +244,7 @@ class Beta(Translation):
         if name in _UNTOLD or (self._voice_live and name == "rate_limits.updated"):
             return ()
         out = {**frame, "type": _NAMES.get(name, name)}
+        out.pop("obfuscation", None)
         if "session" in frame:
             out["session"] = self._flat_session(frame["session"])
         if isinstance(frame.get("item"), dict):

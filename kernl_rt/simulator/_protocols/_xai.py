@@ -82,6 +82,8 @@ class XAITranslation(Translation):
         self._known = known
         self._now = now
         self._begun = False
+        #: The engine will tell of our own update.
+        self._silenced = False
         self._resumes = False
         self._session: Frame = {}
         self._said: list[str] = []
@@ -106,7 +108,7 @@ class XAITranslation(Translation):
         begin: list[object] = []
         if not self._begun:
             # The engine listens from the start; this service waits to be told.
-            self._begun = True
+            self._begun = self._silenced = True
             quiet = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
             begin = [{"type": "session.update", "event_id": _OURS, "session": quiet}]
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
@@ -203,7 +205,10 @@ class XAITranslation(Translation):
         kind = frame["type"]
         tell = _WRITE.get(kind)
         told = [dict(frame)] if tell is None else tell(self, dict(frame))
-        return [_json({**each, "previous_item_id": each.get("previous_item_id")}) for each in told]
+        # Every frame but the first names a predecessor, or says that it has none.
+        return [
+            _json(each if each["type"] == "session.created" else {"previous_item_id": None, **each}) for each in told
+        ]
 
     def _created(self, frame: Frame) -> list[Frame]:
         self._model = frame["session"]["model"]
@@ -226,7 +231,8 @@ class XAITranslation(Translation):
         ]
 
     def _updated(self, frame: Frame) -> list[Frame]:
-        if not self._session:
+        if self._silenced:
+            self._silenced = False
             return []
         session = {name: value for name, value in self._session.items() if name != "resumption"}
         if "tools" in session:
