@@ -38,7 +38,7 @@ from kernl_rt.exceptions import (
 )
 from kernl_rt.history import dump_history, load_history
 from kernl_rt.providers._dialect._codec import OpenAICodec
-from kernl_rt.providers.openai._model import _credential
+from kernl_rt.providers._dialect._secrets import minted
 from kernl_rt.testing import Malformed, TraceGrammar, check_well_formed, hostile_bytes, hostile_corpus, hostile_frames
 from tests.simulator.driver import Talk, b64, tone
 
@@ -435,7 +435,7 @@ def _read_answer(frame: Frame) -> None:
 
     found = parse_answer(body)
     if found is not None:
-        credential = _credential(found)
+        credential = minted(found)
         if isinstance(credential, ProtocolError):
             return
         secret = credential.secret.reveal()

@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 from kernl_rt._core import actions, inputs
 from kernl_rt._core.machine import SessionMachine, Settings
 from kernl_rt._core.toolcalls import ToolTraits
-from kernl_rt.config import SessionConfig, TurnDetection
+from kernl_rt.config import Capabilities, SessionConfig, TurnDetection
 from kernl_rt.events import AudioPlayed, SessionCreated, SessionInfo, SessionUpdated
 from kernl_rt.items import ContentPart, Message
 from kernl_rt.testing import BrokenPromise, TraceGrammar
+from tests.property.profiles import CAPABILITIES
 
 INFO = SessionInfo(id="sess_1")
 
 #: Settings under which what is reported might differ.
 SETTINGS = st.builds(
-    lambda channel, marks, detection, recover: Settings(
+    lambda channel, marks, detection, recover, capabilities: Settings(
         config=SessionConfig(turn_detection=detection),
+        capabilities=capabilities,
         has_channel=channel,
         marks=channel and marks,
         recover_after=recover,
@@ -31,6 +33,7 @@ SETTINGS = st.builds(
     st.booleans(),
     st.sampled_from([None, TurnDetection.server_vad(interrupt_response=False)]),
     st.sampled_from([None, 0.5]),
+    st.just(Capabilities()) | CAPABILITIES,
 )
 
 

@@ -49,6 +49,7 @@ from kernl_rt.events import (
 )
 from kernl_rt.exceptions import ConnectionClosed
 from kernl_rt.items import ContentPart, Message
+from tests.property.profiles import CAPABILITIES
 
 RESPONSES = st.sampled_from(["r1", "r2", "r3", None])
 ITEMS = st.sampled_from(["i1", "i2", "i3"])
@@ -147,7 +148,8 @@ SETTINGS = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from([None, TurnDetection.off(), TurnDetection.server_vad(interrupt_response=False)]),
-    st.builds(
+    CAPABILITIES
+    | st.builds(
         Capabilities,
         can_cancel=st.booleans(),
         can_truncate=st.booleans(),

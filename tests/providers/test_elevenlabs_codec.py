@@ -494,6 +494,15 @@ def test_every_override() -> None:
     }
 
 
+@pytest.mark.parametrize(("value", "written"), [(True, True), (False, False), (None, False)])
+def test_a_conversation_in_writing_may_be_asked_for_in_extra(value: bool | None, written: bool) -> None:
+    codec = AgentsCodec()
+    codec.encode(
+        ev.SessionUpdate(SessionConfig(extra={"conversation_config_override": {"conversation": {"text_only": value}}}))
+    )
+    assert bool(codec.encode(ev.AudioInputAppend(b"\0\0"))) is not written
+
+
 def _unknown(model: Any, path: str = "") -> list[str]:
     """Fields that the SDK's types do not know: they let everything pass, and keep it aside."""
     found = [f"{path}.{name}" for name in (model.model_extra or {})]

@@ -397,6 +397,23 @@ async def test_sound_of_an_interrupted_turn_is_dropped() -> None:
     assert [event.response.status for event in seen(log, ev.ResponseDone)] == ["cancelled", "completed"]
 
 
+async def test_what_was_said_is_told_although_the_service_says_nothing() -> None:
+    """It acknowledges nothing, and here it does not even ping."""
+
+    async def script(wire: Wire) -> None:
+        await wire.hear("conversation_initiation_client_data")
+        await wire.say(metadata())
+        await wire.hear("never")
+
+    async with wired_session(script, dead_air=None) as session:
+        await anyio.sleep(1)
+        with anyio.fail_after(1):
+            await session.send_message("page five", reply=False).settled()
+            await session.send_message("hello").settled()
+        await anyio.sleep(3_600)  # the agent thinks for as long as it likes
+        assert session.status == "connected"
+
+
 async def test_a_pong_is_sent_while_the_sender_waits() -> None:
     answered: list[int] = []
 

@@ -93,6 +93,10 @@ def test_an_assistants_parts_have_our_names() -> None:
     assert item.text == "Hm.x"
     frame = json.loads(VoiceLiveCodec().encode(ev.ItemCreate(item)))
     assert [part["type"] for part in frame["item"]["content"]] == ["audio", "text"]
+    later = {**ITEMS[1], "content": [{"type": "output_audio", "transcript": "x"}]}
+    kept = {"type": "conversation.item.created", "item": later}
+    assert decoded(kept).item.content[0].type == "output_audio"
+    assert VoiceLiveCodec().encode_server(decoded(kept)) == kept
     heard = decoded({"type": "conversation.item.created", "item": ITEMS[0]}).item
     assert [part.type for part in heard.content] == ["input_text", "input_audio"]
 

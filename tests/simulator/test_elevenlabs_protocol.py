@@ -14,6 +14,7 @@ import pybase64
 import pytest
 
 from kernl_rt.abc import MessageStream
+from kernl_rt.config import PCM16_24K
 from kernl_rt.exceptions import (
     AuthenticationError,
     ConnectionClosed,
@@ -23,6 +24,7 @@ from kernl_rt.exceptions import (
 )
 from kernl_rt.simulator import Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
 from kernl_rt.simulator._protocols._elevenlabs import Resampler
+from kernl_rt.simulator._sound import babble
 from tests.simulator.driver import silence, tone
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +99,8 @@ async def test_a_spoken_answer(agent_id: str, format: str) -> None:
             if frame["type"] == "audio"
         )
         second = 8_000 if "ulaw" in format else 2 * int(format.partition("_")[2])
-        assert 0.3 < len(sound) / second < 3
+        spoken = len(babble("One two three.", PCM16_24K, pitch=150, speed=1.0)) / 48_000
+        assert len(sound) / second == pytest.approx(spoken, rel=0.02)
         numbers = {frame[frame["type"] + "_event"]["event_id"] for frame in client.heard if frame["type"] == "audio"}
         assert numbers == {1}
 

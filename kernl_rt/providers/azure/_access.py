@@ -31,7 +31,7 @@ from kernl_rt.providers._connection import Codec, CodecConnection
 __all__ = ["AzureAccess", "TokenProvider", "named"]
 
 #: Gives a bearer token of Microsoft Entra ID, plain or ``async def``; called once for each connection. A plain one is
-#: called in a thread: the official ones wait for the network.
+#: called in a thread, because the official ones wait for the network; cancelling leaves that thread to its end.
 TokenProvider: TypeAlias = Callable[[], "str | Awaitable[str]"]
 
 #: Seconds that a token provider may take.

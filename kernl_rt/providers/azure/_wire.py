@@ -67,17 +67,20 @@ class _Item(Kind):
     def decode(self, value: Any) -> ConversationItem:
         item: ConversationItem = ITEM.decode(value)
         if isinstance(item, Message) and item.role == "assistant":
-            return attrs.evolve(item, content=_renamed(item.content, _TO_OURS))
+            return attrs.evolve(item, content=[_ours(part) for part in item.content])
         return item
 
     def encode(self, value: Any) -> Any:
         if isinstance(value, Message) and value.role == "assistant":
-            value = attrs.evolve(value, content=_renamed(value.content, _TO_THEIRS))
+            parts = [attrs.evolve(part, type=_TO_THEIRS.get(part.type, part.type)) for part in value.content]
+            value = attrs.evolve(value, content=parts)
         return ITEM.encode(value)
 
 
-def _renamed(parts: Sequence[ContentPart], names: dict[str, str]) -> list[ContentPart]:
-    return [attrs.evolve(part, type=names.get(part.type, part.type)) for part in parts]
+def _ours(part: ContentPart) -> ContentPart:
+    if part.type in _TO_THEIRS:  # GA's name already: kept, so that writing gives it back
+        return attrs.evolve(part, extra={**part.extra, "type": part.type})
+    return attrs.evolve(part, type=_TO_OURS.get(part.type, part.type))
 
 
 _ITEM = _Item()

@@ -24,7 +24,7 @@ from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, Function
 from kernl_rt.providers._fields import Misfit
 from kernl_rt.providers.elevenlabs import _wire as wire
 from kernl_rt.providers.elevenlabs._closing import Refusal, expired, meaning, refusal_of
-from kernl_rt.providers.elevenlabs._config import Options, format_named, initiation, name_of, overridden
+from kernl_rt.providers.elevenlabs._config import Options, format_named, initiation, is_in_writing, name_of, overridden
 from kernl_rt.providers.elevenlabs._json import read_object, write_json
 from kernl_rt.providers.elevenlabs._turns import Turns
 
@@ -280,7 +280,7 @@ class AgentsCodec:
         config = self._defaults.merged(event.config)
         frame = initiation(config, self._options)
         self._overrides = overridden(frame)
-        self._turns.text_only = "conversation.text_only" in self._overrides
+        self._turns.text_only = is_in_writing(frame)
         return (write_json(frame),)
 
     def _item(self, event: ev.ItemCreate) -> Sequence[str]:

@@ -33,6 +33,7 @@ __all__ = [
     "check_session",
     "format_named",
     "initiation",
+    "is_in_writing",
     "name_of",
     "overridden",
 ]
@@ -226,6 +227,13 @@ def _override(config: SessionConfig, options: Options) -> dict[str, Any]:
 
 def _said(section: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in section.items() if value is not None}
+
+
+def is_in_writing(frame: Mapping[str, Any]) -> bool:
+    """Whether an initiation frame asks for a conversation without sound."""
+    override = frame.get("conversation_config_override")
+    conversation = override.get("conversation") if isinstance(override, Mapping) else None
+    return isinstance(conversation, Mapping) and conversation.get("text_only") is True
 
 
 #: Where an override comes from: its path on the wire, and the word for it on our side.

@@ -8,7 +8,7 @@ what is written to it is appended to what it knows, and that it shall speak is a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pybase64
@@ -198,7 +198,8 @@ class LiveCodec:
         tool = self._delegation.takes(self._config)
         if handed.target == "client" and tool is not None:
             request, spans.request = spans.request, ""
-            takes = "request" in (tool.parameters.get("properties") or {})
+            known = tool.parameters.get("properties")
+            takes = isinstance(known, Mapping) and "request" in known
             arguments = _to_json({"request": request.strip()} if takes else {})
             self._work.delegated(handed.id, tool.name)
             spans.call(FunctionCall(tool.name, arguments, handed.id), {"delegation_id": handed.id})

@@ -152,8 +152,8 @@ class LiveTranslation(Translation):
     def _start(self, said: Mapping[str, Any], event_id: str | None) -> Sequence[object]:
         self._asked = True
         before = {} if self._source is None else self._source.session
-        session = {**before, **{key: value for key, value in said.items() if value is not None}}
-        audio = {**(before.get("audio") or {}), **(said.get("audio") or {})}
+        session = {**before, **_without_nulls(said)}
+        audio = {**(before.get("audio") or {}), **_without_nulls(said.get("audio") or {})}
         session["audio"] = {"format": {"type": "audio/pcm", "rate": 24_000}, "output": {"voice": "marin"}, **audio}
         session["delegation"] = _merged(before.get("delegation"), said.get("delegation")) or {"type": "client"}
         self._session = session
@@ -409,6 +409,7 @@ class LiveTranslation(Translation):
         if error.get("code") == "session_expired":
             self._end("expired", {})
         elif error.get("code") not in _HARMLESS:
+            self._asked = self._started
             refusal = Refusal(error["message"], error.get("code"), error.get("param"))
             self._refuse(refusal, error.get("event_id"))
 
@@ -442,6 +443,10 @@ class LiveTranslation(Translation):
 def _answer(type: str, frame: Mapping[str, Any]) -> dict[str, Any]:
     named = frame.get("event_id")
     return {"type": type} if named is None else {"type": type, "client_event_id": named}
+
+
+def _without_nulls(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def _item(role: str, content: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

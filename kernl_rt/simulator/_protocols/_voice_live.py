@@ -162,7 +162,8 @@ class Beta(Translation):
             noise = flat["input_audio_noise_reduction"]
             known = noise is not None and noise.get("type") in ("near_field", "far_field")
             hearing["noise_reduction"] = noise if known else None
-        self._shown.update(flat)
+        for key, value in flat.items():
+            self._shown[key] = "pcm16" if value is None and key.endswith("_audio_format") else value
         return {**said, "session": session}
 
     def _refuse_what_the_agent_has(self, flat: Mapping[str, Any]) -> None:
