@@ -31,27 +31,36 @@ class Pending:
 class Backlog:
     def __init__(self) -> None:
         self._by_event: dict[str, Pending] = {}
+        #: Of these, how many somebody waits for.
+        self._awaited = 0
 
     def __len__(self) -> int:
         return len(self._by_event)
 
     @property
     def full(self) -> bool:
-        return len(self._by_event) >= LIMIT
+        return self._awaited >= LIMIT
 
     def add(self, command: int | None, event_id: str, key: str, event: ClientEvent | None = None) -> None:
         self._by_event[event_id] = Pending(command, event_id, key, event)
+        self._awaited += command is not None
+        if len(self._by_event) - self._awaited > LIMIT:
+            # The provider refused one without saying which, or does not answer this kind: nobody waits for it.
+            oldest = next(name for name, pending in self._by_event.items() if pending.command is None)
+            del self._by_event[oldest]
 
     def acknowledge(self, key: str) -> Pending | None:
         """The oldest command that waits for ``key`` is answered."""
         for pending in self._by_event.values():
             if pending.key == key:
-                return self._by_event.pop(pending.event_id)
+                return self.reject(pending.event_id)
         return None
 
     def reject(self, event_id: str) -> Pending | None:
-        """The provider's error names this client event."""
-        return self._by_event.pop(event_id, None)
+        """Take out what this client event carried: the provider's error names it, or it is answered."""
+        pending = self._by_event.pop(event_id, None)
+        self._awaited -= pending is not None and pending.command is not None
+        return pending
 
     def __iter__(self) -> Iterator[Pending]:
         return iter(tuple(self._by_event.values()))
@@ -60,4 +69,5 @@ class Backlog:
         """Everything that will not be answered any more."""
         left = list(self._by_event.values())
         self._by_event.clear()
+        self._awaited = 0
         return left

@@ -91,6 +91,8 @@ class Group:
     response_id: str | None
     calls: list[Call] = field(factory=list)
     closed: bool = False
+    #: The reply was beside the conversation: nobody there waits for results.
+    aside: bool = False
     #: A reply is owed; at once, or when nobody speaks.
     owed: Literal["no", "when_idle", "yes"] = "no"
     asks: tuple[int, ...] = ()
@@ -101,6 +103,8 @@ class Group:
         return self.closed and all(call.state == "settled" for call in self.calls)
 
     def owe(self, on_done: str) -> None:
+        if self.aside:
+            return
         if on_done == "reply":
             self.owed = "yes"
         elif on_done == "when_idle" and self.owed == "no":

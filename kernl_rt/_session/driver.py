@@ -232,13 +232,17 @@ class Driver:
         names = topics_of(event)
         if type(event) is SessionError and not self._somebody_hears(names):
             self._unheard(event)
+        self._push(names, event)
+        self.emitter.emit(names, event, self._listener_failed, self._listener_stalled)
+
+    def _push(self, names: tuple[str, ...], event: Any) -> None:
+        """In a frame of its own: what a listener raises keeps the one above, and that must keep no iterator alive."""
         interrupted = type(event) is Interrupted
         for stream in self.streams:
             if interrupted:
                 stream.purge(event.response_id)
             if stream.hears(names):
                 stream.push(event)
-        self.emitter.emit(names, event, self._listener_failed, self._listener_stalled)
 
     def _unheard(self, event: SessionError) -> None:
         """Nobody listens for errors: it is fatal, but for a tool's, which the model has been told."""

@@ -52,6 +52,7 @@ _WEATHER = ToolDefinition(
     "The current weather in a city.",
     {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 )
+_CHANGE = SessionConfig(instructions="Be brief.")
 
 
 @frozen
@@ -68,7 +69,7 @@ class Prompts:
     tool: str = "what is the weather in Paris"
     definition: ToolDefinition = _WEATHER
     speech: bytes = field(default=b"\0\1\0\2" * 12_000, repr=False)
-    change: SessionConfig = SessionConfig(instructions="Be brief.")
+    change: SessionConfig = _CHANGE
 
 
 async def check_model(

@@ -193,8 +193,12 @@ SERVER: Final[dict[type[Any], SearchStrategy[Any]]] = {
     ev.UsageReported: st.builds(ev.UsageReported, _USAGE),
     ev.TimelineAdvanced: st.builds(ev.TimelineAdvanced, MS),
     ev.InputMuted: st.builds(ev.InputMuted, st.booleans()),
-    ev.ContextAppended: st.builds(ev.ContextAppended, st.sampled_from(["commentary", "thinking", "instructions"]), MS, MS),
-    ev.DelegationCreated: st.builds(ev.DelegationCreated, st.just("del_1"), st.sampled_from(["client", "responses"]), MS),
+    ev.ContextAppended: st.builds(
+        ev.ContextAppended, st.sampled_from(["commentary", "thinking", "instructions"]), MS, MS
+    ),
+    ev.DelegationCreated: st.builds(
+        ev.DelegationCreated, st.just("del_1"), st.sampled_from(["client", "responses"]), MS
+    ),
     ev.DelegationEvent: st.just(ev.DelegationEvent("response.in_progress", {"type": "response.in_progress"})),
     ev.RawServerEvent: st.just(ev.RawServerEvent("new.thing", {"type": "new.thing"})),
 }

@@ -29,7 +29,6 @@ def test_every_promise_is_kept(tenth: int, backend: Backend) -> None:
 # -- seeds that found something ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=False, reason="the frame of Driver._tell keeps the last iterator")
 @pytest.mark.parametrize("seed", [30, 58])
 def test_seeds_30_58_a_failed_listener_keeps_an_abandoned_iterator_alive(seed: int, backend: Backend) -> None:
     """The error of a listener held the frame in which the session had walked over its iterators, and so the last of

@@ -10,8 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, Toolkit, tool
-from kernl_rt import events as ev
+from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, Toolkit, events as ev, tool
 from kernl_rt._transport.memory import MemoryTransport
 from kernl_rt.channels.memory import memory_channel_pair
 from kernl_rt.config import ResponseConfig
@@ -210,7 +209,7 @@ async def test_interrupt_is_a_fence_and_the_next_reply_is_heard() -> None:
             heard = everything(human)
     (interrupted,) = only(log, ev.Interrupted)
     assert 400 <= interrupted.heard_ms <= 1_100
-    first, second = only(log, ev.ResponseCreated)
+    first, _next = only(log, ev.ResponseCreated)
     assert not [
         event for event in log[cut:] if isinstance(event, ev.AudioDelta) and event.response_id == first.response.id
     ]

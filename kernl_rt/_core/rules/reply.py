@@ -244,6 +244,7 @@ def done(state: State, event: ResponseDone, now: float) -> None:
     if response.id in state.asides:
         state.emit(event)
         state.settle(state.asides.pop(response.id), result=response)
+        tools.reply_over(state, response, (), now)
         return
     if response.id is not None and response.id != state.arbiter.running:
         state.counts["duplicates" if response.id in state.finished else "orphans"] += 1

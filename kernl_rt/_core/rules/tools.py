@@ -41,6 +41,7 @@ def called(state: State, event: ToolCalled, now: float) -> None:
         _again(state, event)
         return
     call.group.closed = response_id in state.finished
+    call.group.aside = response_id in state.asides
     state.emit(event)
     if traits is None:
         message = f"Tool {event.name} not found"
@@ -75,6 +76,8 @@ def refused(state: State, event_id: str) -> None:
 
 
 def _answer(state: State, call: Call) -> None:
+    if call.group.aside:
+        return  # the conversation does not hold the call, so it takes no result
     event_id, item_id = state.next_id("event"), state.next_id("item_kernl")
     error = call.outcome != "result"
     result = ToolResult(call.call_id, call.output, item_id, call.name, is_error=error, event_id=event_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from kernl_rt.config import Capabilities, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
@@ -75,6 +75,10 @@ def _dated(version: str | None) -> str | None:
     return None if version is None or version.strip().lower() in ("", "v1", "latest", "preview") else version.strip()
 
 
+def _profile(model: AzureModel) -> Capabilities:
+    return _CAPABILITIES if model.api_version is None else _PREVIEW
+
+
 @frozen(kw_only=True)
 class AzureModel(AzureAccess):
     """One deployment; see :func:`realtime`."""
@@ -88,11 +92,7 @@ class AzureModel(AzureAccess):
     name: str = field(validator=named)
     api_version: str | None = field(default=None, converter=_dated)
     model: str | None = field(default=None, validator=named)
-    capabilities: Capabilities = field(repr=False)
-
-    @capabilities.default
-    def _profile(self) -> Capabilities:
-        return _CAPABILITIES if self.api_version is None else _PREVIEW
+    capabilities: Capabilities = field(default=Factory(_profile, takes_self=True), repr=False)
 
     def check(self, config: SessionConfig) -> None:
         check = check_session if self.api_version is None else check_preview_session

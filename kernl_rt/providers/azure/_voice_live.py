@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from kernl_rt.config import Capabilities, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError
@@ -79,6 +79,11 @@ def voice_live(
     return made
 
 
+def _profile(model: VoiceLiveModel) -> Capabilities:
+    blind = model.model is not None and _BLIND.fullmatch(model.model) is not None
+    return evolve(_CAPABILITIES, image_input=not blind)
+
+
 @frozen(kw_only=True)
 class VoiceLiveModel(AzureAccess):
     """One model or agent of Voice Live; see :func:`voice_live`."""
@@ -95,12 +100,7 @@ class VoiceLiveModel(AzureAccess):
     agent_version: str | None = field(default=None, repr=False, validator=named)
     conversation_id: str | None = field(default=None, repr=False, validator=named)
     api_version: str = field(default=_API_VERSION, repr=False, validator=named)
-    capabilities: Capabilities = field(repr=False)
-
-    @capabilities.default
-    def _profile(self) -> Capabilities:
-        blind = self.model is not None and _BLIND.fullmatch(self.model) is not None
-        return evolve(_CAPABILITIES, image_input=not blind)
+    capabilities: Capabilities = field(default=Factory(_profile, takes_self=True), repr=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

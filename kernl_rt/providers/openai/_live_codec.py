@@ -183,7 +183,9 @@ class LiveCodec:
             item = self._waiting.pop(said.client_event_id)
             if item is not None:
                 out.append(ev.ItemCreated(item))
-            if self._spans.wanted if item is None else (isinstance(item, FunctionCallOutput) and channel == "commentary"):
+            # The model will speak: it was asked to, or has been told what came of its work.
+            answers = isinstance(item, FunctionCallOutput) and channel == "commentary"
+            if answers or (item is None and self._spans.wanted):
                 self._spans.ask()
         return [*out, *self._spans.taken()]
 

@@ -182,9 +182,8 @@ def encode_start(config: SessionConfig, model: str, delegation: Delegation, *, s
         audio["output"] = {"voice": VOICE.encode(config.voice)}
     if audio:
         said["audio"] = audio
-    said["delegation"] = {"type": delegation.type}
-    if delegation.backend is not None:
-        said["delegation"]["responses"] = {**delegation.backend, **_backend(config)}
+    behind = {} if delegation.backend is None else {"responses": {**delegation.backend, **_backend(config)}}
+    said["delegation"] = {"type": delegation.type, **behind}
     if store:
         said["store"] = True
     return merge(said, config.extra)

@@ -11,7 +11,8 @@ a pause of so many milliseconds     the end of the reply: final words, then ``Re
 ==================================  ==================================================================================
 
 A reply that was asked for begins when the request is acknowledged, and does not end while work is done for it. Calls
-end the reply that runs: what is said next is another. All times are of the timeline, which the sound itself advances: no clock is asked, and without sound nothing ends.
+end the reply that runs: what is said next is another. All times are of the timeline, which the sound itself advances:
+no clock is asked, and without sound nothing ends.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ class LiveTranslation(Translation):
         """As much goes out as has come in."""
         while self._started and self._closing is None and self._heard_ms - self._spoken_ms >= _STEP:
             start, self._spoken_ms = self._spoken_ms, self._spoken_ms + _STEP
-            times = {"start_ms": int(start), "end_ms": int(self._spoken_ms)}
+            times: dict[str, Any] = {"start_ms": int(start), "end_ms": int(self._spoken_ms)}
             for ack in self._acks:
                 self._put({**ack, "start_ms": times["start_ms"], "end_ms": times["start_ms"]})
             self._acks.clear()
@@ -325,7 +325,7 @@ class LiveTranslation(Translation):
             self._write_reply(kind, frame)
 
     def _configured(self, engine: Mapping[str, Any]) -> None:
-        named = {} if self._updating is None else {"client_event_id": self._updating}
+        named: dict[str, Any] = {} if self._updating is None else {"client_event_id": self._updating}
         if not self._started:
             self._started = True
             self._session |= {"id": engine["id"].replace("sess_", "live_"), "status": "active"}
@@ -345,7 +345,7 @@ class LiveTranslation(Translation):
         pieces = re.findall(r"\s*\S+", words)
         step = (end - start) / len(pieces)
         for index, piece in enumerate(pieces):
-            times = {"start_ms": int(start + step * index), "end_ms": int(start + step * (index + 1))}
+            times: dict[str, Any] = {"start_ms": int(start + step * index), "end_ms": int(start + step * (index + 1))}
             self._say("session.input_transcript.delta", delta=piece, **times)
 
     def _write_reply(self, kind: str, frame: Mapping[str, Any]) -> None:
@@ -383,7 +383,7 @@ class LiveTranslation(Translation):
 
     def _nest(self, **event: Any) -> None:
         self._count += 1
-        about = {"delegation_id": self._nested} if self._nested else {}
+        about: dict[str, Any] = {"delegation_id": self._nested} if self._nested else {}
         self._say("response.event", event={**event, "sequence_number": self._count}, **about)
 
     def _end_reply(self, response: Mapping[str, Any]) -> None:
@@ -396,7 +396,12 @@ class LiveTranslation(Translation):
                 place = {"item_id": f"msg_{self._running}", "output_index": 0, "content_index": 0}
                 self._nest(type="response.output_text.done", text=self._text, **place)
             status = response["status"] if response["status"] in ("completed", "failed") else "incomplete"
-            ended = {"id": self._running, "status": status, "output": [], "usage": _tokens(response["usage"] or {})}
+            ended: dict[str, Any] = {
+                "id": self._running,
+                "status": status,
+                "output": [],
+                "usage": _tokens(response["usage"] or {}),
+            }
             self._nest(type=f"response.{status}", response=ended)
         elif response["status"] == "failed":
             error = (response.get("status_details") or {}).get("error") or {}
