@@ -408,10 +408,10 @@ class Capabilities:
     ``echoes_metadata``: a reply names the request that it answers, by its ``metadata``.
     ``continues_after_tools``: a tool result brings a reply without being asked. ``synthesises_turns``: the wire has no
     reply boundaries, the codec infers them. ``max_duration``: seconds until the provider ends a session, ``None`` for
-    no known limit. ``full_duplex``: it hears and speaks at the same time and sees to overlapping speech itself, so that a
-    human who speaks interrupts nothing here. ``mutes_on_wire``: the provider is told of ``session.mute()``. Formats are in
-    order of preference. ``replays_on_resume``: a resumed session begins with the items
-    that the provider has kept, and what is not among them is told again.
+    no known limit. ``full_duplex``: it hears and speaks at the same time and sees to overlapping speech itself, so that
+    a human who speaks interrupts nothing here. ``mutes_on_wire``: the provider is told of ``session.mute()``.
+    ``replays_on_resume``: a resumed session begins with the items that the provider has kept, and what is not among
+    them is told again. Formats are in order of preference.
     """
 
     input_formats: Sequence[AudioFormat] = field(default=(PCM16_24K,), converter=_formats)

@@ -91,6 +91,11 @@ class Arbiter:
         return "running" if self.running is not None else "asked" if self._asked is not None else "idle"
 
     @property
+    def asked(self) -> str | None:
+        """The request that is on its way."""
+        return self._asked.event_id if self._asked is not None else None
+
+    @property
     def waiting(self) -> int:
         return len(self._wishes)
 
@@ -198,6 +203,12 @@ class Arbiter:
             dead, self._asked = self._asked, None
             return dead
         return None
+
+    def overtaken(self, event_id: str, now: float) -> None:
+        """The request was taken back before it was written, because a reply has begun, of which we are told next."""
+        asked = self._asked
+        if asked is not None and asked.event_id == event_id:
+            self._take_back(asked, now)
 
     def disconnect(self) -> list[Wish]:
         """The link is gone: what was asked for on it is wished for again, before all else.

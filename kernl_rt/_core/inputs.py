@@ -53,6 +53,7 @@ __all__ = [
     "MuteChanged",
     "PlaybackCleared",
     "ReplyRequested",
+    "RequestOvertaken",
     "Stopped",
     "Tick",
     "ToolReturned",
@@ -79,6 +80,13 @@ class ConnectFailed:
 
     error: Exception
     jitter: float = 0.0
+
+
+@frozen
+class RequestOvertaken:
+    """A reply has begun that cannot be the answer to our request: that was not written yet, and now will not be."""
+
+    event_id: str
 
 
 @frozen
@@ -289,6 +297,7 @@ Input: TypeAlias = (
     ConnectionOpened
     | ConnectionLost
     | ConnectFailed
+    | RequestOvertaken
     | Tick
     | SpeakerStuck
     | Stopped

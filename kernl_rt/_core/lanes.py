@@ -90,6 +90,16 @@ class Outbox:
                 return send.event
         return None
 
+    def recall(self, event_id: str) -> bool:
+        """Take back what has not been written yet. Returns whether it could be."""
+        for lane in self._lanes.values():
+            for send in lane:
+                if send.event.event_id == event_id:
+                    lane.remove(send)
+                    self._leaves(send)
+                    return True
+        return False
+
     def clear(self) -> None:
         """Forget everything: the link that it waits for is gone."""
         self.cleared += len(self)

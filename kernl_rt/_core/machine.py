@@ -119,6 +119,7 @@ RULES: Final[dict[type, Rule]] = {
     inputs.ConnectionOpened: session.opened,
     inputs.ConnectionLost: links.lost,
     inputs.ConnectFailed: links.failed_to_connect,
+    inputs.RequestOvertaken: reply.overtaken,
     inputs.CloseRequested: session.close_requested,
     inputs.Stopped: session.stopped,
     inputs.Tick: session.tick,
@@ -275,6 +276,11 @@ class SessionMachine:
     @property
     def config(self) -> SessionConfig:
         return self.state.settings.config
+
+    @property
+    def asked(self) -> str | None:
+        """The client event that asks for a reply, while neither a reply nor an error has answered it."""
+        return self.state.arbiter.asked
 
     @property
     def full(self) -> bool:

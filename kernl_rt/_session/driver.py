@@ -25,7 +25,7 @@ from kernl_rt._session.command import Command
 from kernl_rt._session.home import Home
 from kernl_rt._session.stream import Streams, topics_of
 from kernl_rt._session.watch import Watchdog
-from kernl_rt.events import Draining, Interrupted, LoopStalled, SessionError, SessionStuck
+from kernl_rt.events import Draining, Interrupted, LoopStalled, ResponseCreated, SessionError, SessionStuck
 
 __all__ = ["Driver", "Gate"]
 
@@ -91,6 +91,8 @@ class Driver:
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def feed(self, input: inputs.Input) -> None:
+        if type(input) is ResponseCreated and (asked := self.machine.asked) is not None and self.outbox.recall(asked):
+            self._queue.append(inputs.RequestOvertaken(asked))
         self._queue.append(input)
         if self._feeding:
             return

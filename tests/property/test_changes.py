@@ -102,7 +102,8 @@ class Changing(AnyOrder):
 
     run: Changed
 
-    @initialize(setting=SETTINGS)
+    # Without confirmations there is no "on its way": what is sent holds.
+    @initialize(setting=SETTINGS.filter(lambda setting: setting.capabilities.confirms_configuration))
     def start(self, setting: Settings) -> None:
         self.run = Changed(setting)
         self.replies = 0

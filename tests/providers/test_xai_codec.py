@@ -348,6 +348,15 @@ def test_outputs_and_calls_are_known_by_their_call() -> None:
         assert isinstance(event.item, (FunctionCall, FunctionCallOutput))
 
 
+def test_a_turn_that_begins_is_not_ours() -> None:
+    codec = xai.XAICodec()
+    codec.encode(ev.ItemCreate(Message("user", [ContentPart("input_audio", audio=b"12")], id="ours_1")))
+    spoken = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": ""}]}
+    (turn,) = told(codec, "conversation.item.added", item={"id": "u", "status": "in_progress", **spoken})
+    (sent,) = told(codec, "conversation.item.added", item={"id": "a", "status": "completed", **spoken})
+    assert (turn.item.id, sent.item.id) == ("u", "ours_1")
+
+
 def test_the_models_own_items_are_not_ours() -> None:
     codec = xai.XAICodec()
     codec.encode(ev.ItemCreate(message("hello", "ours_1")))

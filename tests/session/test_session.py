@@ -17,11 +17,16 @@ from kernl_rt.events import (
     CustomEvent,
     ItemCreate,
     RawClientEvent,
+    Response,
     ResponseCancel,
     ResponseCreate,
+    ResponseCreated,
+    ResponseDone,
     SessionError,
     SessionUpdate,
     StatusChanged,
+    ToolFinished,
+    ToolResult,
 )
 from kernl_rt.exceptions import (
     AuthenticationError,
@@ -551,3 +556,34 @@ async def test_a_reply_that_was_asked_for_by_hand_beside_the_conversation_does_n
         call.session.interrupt()
         await quiet()
         assert [event.response_id for event in call.sent(ResponseCancel)] == ["main"]
+
+
+async def test_a_request_that_was_not_written_yet_is_taken_back_when_another_reply_begins() -> None:
+    async with calling() as call:
+        await call.says(created("r1"))
+        call.session.send_message("and then?")
+        await quiet()
+        call.peer.say(done("r1"), created("r2"))  # in one breath: its own turn detection was quicker
+        await quiet()
+        assert not call.peer.heard(ResponseCreate)
+        await call.says(done("r2"))
+        assert len(call.peer.heard(ResponseCreate)) == 1
+
+
+async def test_a_tool_called_beside_the_conversation_has_no_result_in_it() -> None:
+    @tool
+    async def look() -> str:
+        return "seen"
+
+    async with calling(look) as call:
+        handle = call.session.request_reply(ResponseConfig(conversation="none"))
+        await quiet()
+        [asked] = call.peer.heard(ResponseCreate)
+        assert asked.config is not None
+        aside = Response(id="a1", status="in_progress", metadata=asked.config.metadata)
+        await call.says(ResponseCreated(aside), tool_call("look", response_id="a1"))
+        await call.says(ResponseDone(Response(id="a1", status="completed")))
+        assert (await handle.settled()).id == "a1"
+        assert [event.outcome for event in call.seen(ToolFinished)] == ["result"]
+        assert not call.peer.heard(ToolResult)
+        assert len(call.peer.heard(ResponseCreate)) == 1

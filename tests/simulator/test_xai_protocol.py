@@ -186,6 +186,8 @@ async def test_a_commit_is_answered_and_nothing_after_it() -> None:
         client.took()
         await client.say("response.create")
         await client.write("and now?")
+        await client.until("conversation.item.added")
+        assert "response.created" not in [frame["type"] for frame in client.frames]
         await client.say("response.create")
         done = await client.until("response.done")
         assert done["response"]["output"][0]["content"][0]["transcript"] == "Again."

@@ -19,8 +19,8 @@ from kernl_rt.items import ConversationItem
 
 
 def created(state: State, event: ItemCreated, now: float) -> None:
-    """An item arrived: it acknowledges the command that made it. While a session is resumed, it is one that the provider
-    has kept, perhaps under another id.
+    """An item arrived: it acknowledges the command that made it. While a session is resumed, it is one that the
+    provider has kept, perhaps under another id.
     """
     if state.resuming:
         state.kept.append(event.item)

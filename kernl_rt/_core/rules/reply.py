@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from kernl_rt._core.actions import Emit, FlushPlayback, Play
 from kernl_rt._core.arbiter import ECHO
-from kernl_rt._core.inputs import SpeakerStuck
+from kernl_rt._core.inputs import RequestOvertaken, SpeakerStuck
 from kernl_rt._core.rules import history, interruption, tools
 from kernl_rt._core.rules.interruption import interrupt
 from kernl_rt._core.state import State
@@ -84,6 +84,10 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
     if state.arbiter.cancel_next:
         state.arbiter.cancel_next = False
         interrupt(state, "requested", now, cancel=True)
+
+
+def overtaken(state: State, input: RequestOvertaken, now: float) -> None:
+    state.arbiter.overtaken(input.event_id, now)
 
 
 def _known(state: State, response_id: str | None, now: float) -> bool:

@@ -9,14 +9,13 @@ from attrs import evolve
 
 from kernl_rt.config import SessionConfig
 from kernl_rt.events import ClientEvent, ItemCreated, ItemDone, OutputItemDone, ServerEvent, SessionUpdate
-from kernl_rt.items import FunctionCall, Message
 from kernl_rt.providers._dialect._codec import OPENAI, Dialect, OpenAICodec
 from kernl_rt.providers.azure._wire import PREVIEW, VOICE_LIVE
 
 __all__ = ["AzureCodec", "PreviewCodec", "VoiceLiveCodec"]
 
-#: Items that may grow at once; a reply has a few. The oldest is forgotten.
-_MOST_GROWING = 256
+#: Announced items that are kept in mind; a reply has a few. The oldest is forgotten.
+_MOST_ANNOUNCED = 256
 
 
 class AzureCodec(OpenAICodec):
@@ -35,27 +34,25 @@ class _BetaCodec(OpenAICodec):
 
     def __init__(self, defaults: SessionConfig | None, dialect: Dialect, redact: Callable[[str], str]) -> None:
         super().__init__(defaults, dialect=dialect, redact=redact)
-        self._growing: dict[str, None] = {}
+        self._announced: dict[str, None] = {}
 
     def decode(self, message: str | bytes) -> Sequence[ServerEvent]:
         events = super().decode(message)
         for event in events:
             if isinstance(event, ItemCreated):
-                self._announced(event)
+                self._announce(event.item.id)
             elif isinstance(event, ItemDone):
-                self._growing.pop(event.item.id or "", None)
-            elif isinstance(event, OutputItemDone) and (event.item.id or "") in self._growing:
-                del self._growing[event.item.id or ""]
+                self._announced.pop(event.item.id or "", None)
+            elif isinstance(event, OutputItemDone) and (event.item.id or "") in self._announced:
+                del self._announced[event.item.id or ""]
                 return (ItemDone(event.item), *events)
         return events
 
-    def _announced(self, event: ItemCreated) -> None:
-        item = event.item
-        of_a_reply = isinstance(item, FunctionCall) or (isinstance(item, Message) and item.role == "assistant")
-        if item.id is not None and of_a_reply and item.status != "completed":
-            self._growing[item.id] = None
-            if len(self._growing) > _MOST_GROWING:
-                del self._growing[next(iter(self._growing))]
+    def _announce(self, name: str | None) -> None:
+        if name is not None:
+            self._announced[name] = None
+            if len(self._announced) > _MOST_ANNOUNCED:
+                del self._announced[next(iter(self._announced))]
 
 
 class PreviewCodec(_BetaCodec):

@@ -27,8 +27,8 @@ _API_VERSION = "2026-07-15"
 
 _formats: Any = VOICE_LIVE_FORMATS
 _CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats)
-#: Models that see nothing: they are small and made for words and sounds.
-_BLIND = re.compile(r"phi4-mini.*|phi4-mm-realtime.*|azure-realtime.*")
+#: Known to read words alone. All others get the benefit of the doubt.
+_BLIND = re.compile(r"phi-?4-mini.*")
 
 
 def voice_live(

@@ -47,14 +47,14 @@ class KeptAlive(CodecConnection):
             if self._sending:
                 self._said_at = anyio.current_time()
                 continue
-            self._beating = anyio.Event()
+            self._beating = written = anyio.Event()
             try:
                 await self._stream.send(self._beat)
             except ConnectionClosed:
                 return
             finally:
-                self._beating.set()
                 self._beating = None
+                written.set()
             self._said_at = anyio.current_time()
 
 

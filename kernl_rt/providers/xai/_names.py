@@ -50,7 +50,9 @@ class Names:
             self._sent.remove(found)
 
     def added(self, item: ConversationItem) -> None:
-        """An item is in the conversation: perhaps the oldest of ours that is like it."""
+        """An item is in the conversation: perhaps the oldest of ours that is like it. What still grows is not ours."""
+        if item.status == "in_progress":
+            return
         likeness = _of_item(item)
         mine = next((sent for sent in self._sent if sent.id == item.id), None)
         found = mine or next((sent for sent in self._sent if sent.likeness == likeness), None)
