@@ -8,14 +8,17 @@ from collections.abc import Sequence
 
 from kernl_rt import __version__
 
-__all__ = ["parse"]
+__all__ = ["PROTOCOLS", "parse"]
+
+#: What the simulator can speak. Its own table is not loaded to parse a command.
+PROTOCOLS = ("openai", "azure", "voice-live", "xai", "gemini", "elevenlabs", "eleven-realtime", "live")
 
 _DEMO = """Hear a whole conversation with no key and no network: a synthetic caller asks aloud, a tool runs, the agent
 answers aloud, the caller interrupts it, everything closes. Writes conversation.wav (left the caller, right the agent as
 heard), reply.wav, events.jsonl and timeline.svg."""
 _TALK = """Speak a WAV file to a model and write its spoken reply to another. With --model, --base-url,
 OPENAI_API_KEY or OPENAI_BASE_URL it talks to that service, else to the embedded simulator."""
-_SIMULATE = """Serve the simulator, which speaks the OpenAI Realtime protocol, until Ctrl-C."""
+_SIMULATE = """Serve the simulator, which speaks the OpenAI Realtime protocol or another provider's, until Ctrl-C."""
 _DOCTOR = """Say what is installed and what is missing, and run one turn on each backend. The exit code is 0 when the
 core works. Nothing is sent to the network unless --connect is given."""
 
@@ -78,6 +81,13 @@ def _add_simulate(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     parser = _add(commands, "simulate", _SIMULATE)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8765, help="default: 8765; 0 lets the system choose")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="openai",
+        help=f"whose clients it serves: {', '.join(PROTOCOLS)} (default: openai)",
+        metavar="NAME",
+    )
     parser.add_argument("--api-key", metavar="KEY", help="refuse clients that do not send it (default: let all in)")
     parser.add_argument(
         "--duration", type=_seconds, default=3600.0, metavar="S", help="end each session after S seconds (3600)"

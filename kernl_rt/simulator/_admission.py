@@ -21,6 +21,7 @@ __all__ = ["Admission", "Grant"]
 
 _DEFAULT_SECONDS = 600
 _MOST_SECRETS = 10_000
+_SIGNED_SECONDS = 900
 _check_expiry = record({"anchor": choice("created_at"), "seconds": integer(10, 7_200)})
 
 
@@ -55,6 +56,8 @@ class Admission:
         """``None`` lets a WebSocket pass; else the answer. ``full``: as many sessions run as may."""
         if request.path.rstrip("/") == self._protocol.secrets_path and not request.upgrade:
             return self._unauthorised(request, ephemeral=False) or self._mint(request)
+        if request.path.rstrip("/") == self._protocol.signed_path and not request.upgrade:
+            return self._unauthorised(request, ephemeral=False) or self._sign(request)
         if not self._protocol.session_path(request.path.rstrip("/")):
             return _refusal(404, f"Invalid URL ({request.method} {request.path})")
         if not request.upgrade:
@@ -95,6 +98,16 @@ class Admission:
             return self._minted(self._protocol.minting(asked))
         except Refusal as refused:
             return _refusal(400, refused.message, refused.code, refused.param)
+
+    def _sign(self, request: Request) -> Reply:
+        if request.method != "GET":
+            return _refusal(405, "Use GET to be given a signed address.", allow="GET")
+        now = time.time()
+        self._forget_expired(now)
+        signature = self._ids.new("ek", 32)
+        self._grants[signature] = Grant(now + _SIGNED_SECONDS, {"type": "realtime"})
+        body = msgspec.json.encode(self._protocol.signed(request, signature))
+        return Reply(200, {"content-type": "application/json"}, body)
 
     def _minted(self, asked: Any) -> Reply:
         record({"session": check_session, "expires_after": _check_expiry})(asked, "")

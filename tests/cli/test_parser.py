@@ -82,3 +82,12 @@ def test_trio_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend(None) == "asyncio"
     with pytest.raises(MisconfiguredError, match=r"pip install 'kernl_rt\[trio\]'"):
         choose_backend("trio")
+
+
+def test_every_protocol_of_the_simulator_can_be_named() -> None:
+    from kernl_rt.cli._parser import PROTOCOLS
+    from kernl_rt.cli.simulate import _HOW
+    from kernl_rt.simulator._protocols import PROTOCOLS as SPOKEN
+
+    assert set(PROTOCOLS) == set(SPOKEN) == set(_HOW)
+    assert parse(["simulate", "--protocol", "gemini"]).protocol == "gemini"

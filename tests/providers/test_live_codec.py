@@ -281,8 +281,9 @@ def test_a_refused_request_is_no_reply() -> None:
     codec.encode(ev.ResponseCreate(event_id="event_5"))
     (refused,) = decode(codec, error(client_event_id="event_5"))
     assert refused.client_event_id == "event_5"
-    events = decode(codec, sound(TONE), *[sound(SILENCE)] * 5)
-    assert only(events, ev.ResponseDone), "what is said later was not asked for, and ends with its pause"
+    first, *_ = backend()
+    events = decode(codec, first, sound(TONE), *[sound(SILENCE)] * 5)
+    assert only(events, ev.ResponseDone), "what is said later was not asked for: it ends with its pause, work or not"
 
 
 def test_work_holds_the_reply_open() -> None:

@@ -390,6 +390,29 @@ async def test_the_reason_decides_what_follows(reason: str, ends: bool) -> None:
     assert [event.text for event in only(log, ev.OutputTranscript)] == ["Bye"]
 
 
+async def test_the_last_words_before_a_link_breaks_are_told() -> None:
+    class Breaking(Script):
+        async def serve(self, stream: Any, request: Any) -> None:
+            await stream.receive()
+            for frame in (started(), words("hi", 0, 100, "input"), sound(TONE), words("I was about to", 0, 200)):
+                await stream.send(json.dumps(frame))
+            await stream.aclose(1011, "sorry")
+
+    script = Breaking(lambda say: anyio.sleep(0))
+    session: RealtimeSession[Any] = RealtimeSession(
+        agent_of(openai.live(api_key="k")), transport=MemoryTransport(script.serve), reconnect=None
+    )
+    log: list[Any] = []
+    session.on("event", log.append)
+    with anyio.fail_after(60):
+        with pytest.raises(ConnectionClosed, match="sorry"):
+            async with session:
+                await session.wait_closed()
+    assert [event.text for event in only(log, ev.InputTranscript)] == ["hi"]
+    assert [event.text for event in only(log, ev.OutputTranscript)] == ["I was about to"]
+    assert [event.response.status for event in only(log, ev.ResponseDone)] == ["incomplete"]
+
+
 @pytest.mark.parametrize("reason", ["close_requested", "remote_hangup"])
 async def test_a_goodbye_is_a_goodbye(reason: str) -> None:
     async def play(say: Any) -> None:

@@ -9,6 +9,7 @@ from kernl_rt import tool
 from kernl_rt.channels import MemoryChannel
 from kernl_rt.config import PCM16_24K, Capabilities
 from kernl_rt.events import ItemCreated, Ping, SessionInfo, SessionResumable, SessionUpdated
+from kernl_rt.exceptions import ModelNotFoundError
 from kernl_rt.items import ContentPart, Message
 from tests.scenarios.calls import Call, audio, audio_done, created, done, item_added, quiet, tool_call, transcript
 from tests.session.links import back, model_of, redialling, statuses, told
@@ -106,6 +107,26 @@ async def test_calls_are_told_again_with_their_outcome() -> None:
         said = await resume(call)
         assert said[:3] == ["configuration", "call c1", "output of c1: sunny"]
         assert not [each for each in said if each.startswith("result")]
+
+
+async def test_a_handle_that_is_refused_is_let_go_of() -> None:
+    async with redialling(capabilities=REPLAYS) as call:
+        await one_exchange(call)
+        await call.says(SessionResumable("handle"))
+        model_of(call).refuse(ModelNotFoundError("no such conversation", status=404))
+        call.peer.hang_up(1006)
+        peer = await back(call)
+        assert [dial.options.resume for dial in model_of(call).dials] == [None, "handle", None]
+        assert told(peer) == ["configuration", "user: hello", "assistant: good day"]
+
+
+async def test_a_refusal_without_a_handle_is_final() -> None:
+    with pytest.raises(ModelNotFoundError):
+        async with redialling(capabilities=REPLAYS) as call:
+            await call.says(SessionResumable("handle"))
+            model_of(call).refuse(*[ModelNotFoundError("no such model", status=404)] * 2)
+            call.peer.hang_up(1006)
+            await anyio.sleep(10)
 
 
 async def test_items_of_an_earlier_program_become_history() -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 from kernl_rt._core.actions import ClearPlayback, Disconnect, Lane, Reconnect, Send
 from kernl_rt._core.arbiter import Wish
 from kernl_rt._core.inputs import ConnectFailed, ConnectionLost
+from kernl_rt._core.redial import hopeless
 from kernl_rt._core.rules import changes, interruption, reply, seeds, tools
 from kernl_rt._core.state import Interruption, State
 from kernl_rt.events import (
@@ -198,7 +199,9 @@ def failed_to_connect(state: State, input: ConnectFailed, now: float) -> None:
     """This attempt came to nothing. A handle that did not work is not tried twice."""
     if state.lifecycle.status != "reconnecting":
         return
-    delay = state.redial.again(input.error, input.jitter)
+    # A refusal may have been meant for the handle, so it is final only without one.
+    suspect = state.resuming and hopeless(input.error)
+    delay = 0.0 if suspect else state.redial.again(input.error, input.jitter)
     if delay is None:
         _end(state, input.error, _gave_up(state, input.error))
         return

@@ -62,6 +62,12 @@ class Protocol(ABC):
     base: str = ""
     #: Where client secrets are minted; ``None`` for nowhere.
     secrets_path: str | None = "/v1/realtime/client_secrets"
+    #: Where signed addresses are given out; ``None`` for nowhere.
+    signed_path: str | None = None
+
+    def signed(self, request: Request, signature: str) -> Any:
+        """The body, any JSON value, of the answer that gives out an address signed with ``signature``."""
+        raise NotImplementedError
 
     @abstractmethod
     def session_path(self, path: str) -> bool:

@@ -14,6 +14,7 @@ import array
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 import pybase64
@@ -552,6 +553,8 @@ def _json(value: Any) -> str:
 
 class ElevenLabs(Protocol):
     subprotocols = ("convai",)
+    secrets_path = None
+    signed_path = f"{_PATH}/get-signed-url"
 
     def __init__(self) -> None:
         self._conversations = 0
@@ -562,6 +565,10 @@ class ElevenLabs(Protocol):
     def key_of(self, request: Request) -> str | None:
         """What a signed URL is signed with; or the key itself, as the service takes it in a header."""
         return request.query.get("conversation_signature") or request.headers.get("xi-api-key")
+
+    def signed(self, request: Request, signature: str) -> Any:
+        query = urlencode({"agent_id": self.model_of(request) or "", "conversation_signature": signature})
+        return {"signed_url": f"ws://{request.headers.get('host', 'localhost')}{_PATH}?{query}"}
 
     def model_of(self, request: Request) -> str | None:
         return request.query.get("agent_id")
