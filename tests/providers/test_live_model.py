@@ -30,7 +30,7 @@ from kernl_rt.config import (
 from kernl_rt.events import AudioInputAppend, InputMute, InputUnmute, SessionUpdate
 from kernl_rt.exceptions import ConnectError, ConnectionClosed, MisconfiguredError, ModelNotFoundError
 from kernl_rt.providers import openai
-from tests.providers.live_frames import SESSION, WEATHER, closed, started
+from tests.providers.live_frames import DELEGATE, SESSION, WEATHER, closed, started
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,6 @@ def test_where_it_dials(monkeypatch: pytest.MonkeyPatch) -> None:
         (SessionConfig(voice=Voice("marin", speed=1.5)), "voice.speed"),
         (SessionConfig(input_format=PCM16_8K, output_format=PCM16_8K), "input_format"),
         (SessionConfig(input_format=PCM16_16K, output_format=PCM16_24K), "one format for both directions"),
-        (SessionConfig(tools=[WEATHER]), "backend='…'"),
         (SessionConfig(tool_choice=ToolChoice("auto")), "tool_choice"),
         (SessionConfig(reasoning=Reasoning("low")), "reasoning"),
         (SessionConfig(max_output_tokens=9), "max_output_tokens"),
@@ -84,6 +83,16 @@ def test_where_it_dials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_it_cannot_do_is_refused_before_connecting(config: SessionConfig, says: str) -> None:
     with pytest.raises(MisconfiguredError, match=says):
         openai.live(api_key="k").check(config)
+
+
+def test_tools_have_a_backend_without_being_asked() -> None:
+    model = openai.live(api_key="k")
+    model.check(SessionConfig(tools=[WEATHER], reasoning=Reasoning("low")))
+    assert model.delegation.chosen(SessionConfig(tools=[WEATHER])).type == "responses"
+    assert model.delegation.chosen(SessionConfig(tools=[DELEGATE])).type == "client"
+    assert model.delegation.chosen(SessionConfig()).type == "client"
+    named = openai.live(api_key="k", backend="gpt-6").delegation
+    assert named.chosen(SessionConfig(tools=[WEATHER])).backend == {"model": "gpt-6"}
 
 
 def test_what_a_backend_can_do() -> None:

@@ -18,7 +18,7 @@ from kernl_rt.exceptions import CommandRejected, ConnectionClosed, Misconfigured
 from kernl_rt.items import Message
 from kernl_rt.providers import openai
 from kernl_rt.simulator import Faults, Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
-from tests.providers.live_frames import SILENCE, TONE, closed, sound, started, words
+from tests.providers.live_frames import SILENCE, TONE, WEATHER, closed, sound, started, words
 from tests.simulator.driver import silence, tone
 
 pytestmark = pytest.mark.anyio
@@ -307,11 +307,22 @@ async def test_work_that_is_done_by_hand() -> None:
     assert not only(log, ev.ToolCalled)
 
 
-async def test_a_tool_cannot_be_without_a_backend() -> None:
-    session, _ = session_of(live(), weather)
-    with pytest.raises(MisconfiguredError, match="backend"):
+async def test_the_same_agent_with_another_model() -> None:
+    """An agent with tools needs nothing else: a backend is chosen for it."""
+    session, log = session_of(live(Reply(tool_calls=[ToolCall("weather", {"city": "Paris"})]), "Sunny."), weather)
+    with anyio.fail_after(120):
         async with session:
-            pass
+            assert (await session.ask("Weather?")).text == "Sunny."
+    (finished,) = only(log, ev.ToolFinished)
+    assert finished.output == "Sunny in Paris"
+
+
+async def test_a_session_cannot_become_one_with_a_backend() -> None:
+    session, _ = session_of(live())
+    with anyio.fail_after(120):
+        async with session:
+            with pytest.raises(CommandRejected, match="calls no tools"):
+                await session.update(tools=[WEATHER]).settled()
 
 
 # -- what changes, and what does not ----------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_simulator_gives_out_signed_addresses(real_clock: None) -> None:
-    simulator = Simulator(protocol="elevenlabs", speed=100, api_key="the key")
+    simulator = Simulator(protocol="elevenlabs", speed=100, api_key="sesame")
     async with simulator.serve() as url:
         agent = RealtimeAgent(
-            id="a", name="A", instructions="", model=elevenlabs.agent("agent_1", base_url=url, api_key="the key")
+            id="a", name="A", instructions="", model=elevenlabs.agent("agent_1", base_url=url, api_key="sesame")
         )
         async with RealtimeSession(agent) as session:
             assert (await session.ask("hello")).text == "Hello! This is the kernl_rt simulator."

@@ -296,6 +296,7 @@ class LiveCodec:
         self._said_start = True
         self._names.link = "".join(re.findall(r"[0-9]", event.event_id or ""))[:8]
         self._config = config = self._config.merged(event.config)
+        self._delegation = self._delegation.chosen(config)
         if config.output_format is not None:
             self._spans.format = config.output_format
         if self._resume:

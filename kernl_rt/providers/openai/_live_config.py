@@ -30,6 +30,7 @@ from kernl_rt.providers._dialect._options import REASONING, TOOL, TOOL_CHOICE, V
 from kernl_rt.providers._fields import merge
 
 __all__ = [
+    "DEFAULT_BACKEND",
     "FORMATS",
     "Delegation",
     "check_live",
@@ -41,6 +42,8 @@ __all__ = [
     "refusal_of_update",
 ]
 
+#: The model that calls tools where none is named: the one in OpenAI's own guide to delegation.
+DEFAULT_BACKEND = "gpt-6-luna"
 #: In order of preference.
 FORMATS = (PCM16_24K, PCM16_16K, G711_ULAW, G711_ALAW)
 _SAID: dict[AudioFormat, dict[str, Any]] = {
@@ -72,6 +75,11 @@ class Delegation:
 
     backend: Mapping[str, Any] | None = None
     delegate: str = field(default="delegate")
+
+    def chosen(self, config: SessionConfig) -> Delegation:
+        """What a session with this configuration begins with: other tools than ``delegate`` need a backend."""
+        others = [tool for tool in config.tools or () if self.takes(SessionConfig(tools=[tool])) is None]
+        return evolve(self, backend={"model": DEFAULT_BACKEND}) if self.backend is None and others else self
 
     @property
     def type(self) -> str:

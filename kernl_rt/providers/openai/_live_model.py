@@ -56,7 +56,8 @@ def live(
 
     Args:
         backend: the model behind it that thinks and calls the agent's tools: its name, or a whole ``responses`` object
-            (``{"model": …, "instructions": …}``). ``None``: the client does the work.
+            (``{"model": …, "instructions": …}``). ``None``: where the agent has tools, ``gpt-6-luna``, as in OpenAI's
+            guide; where it has none, or only ``delegate``, the client does the work.
         delegate: without a backend, the name of the agent's tool that does the work which the model hands over. Where
             it has a parameter ``request``, that is what the human said; what it returns is spoken.
         store: the provider keeps the session, so that a lost link is followed by a fork of it instead of a new one.
@@ -137,7 +138,8 @@ class LiveModel(OpenAIModel):
         return Delegation(backend, self.delegate)
 
     def check(self, config: SessionConfig) -> None:
-        check_live(self.config.merged(config), self.name, self.delegation)
+        whole = self.config.merged(config)
+        check_live(whole, self.name, self.delegation.chosen(whole))
 
     def check_response(self, config: ResponseConfig) -> None:
         """Refuse a reply's wishes: the Live model can be told what to say, and nothing else.
