@@ -40,6 +40,7 @@ from kernl_rt.history import dump_history, load_history
 from kernl_rt.providers._dialect._codec import OpenAICodec
 from kernl_rt.providers._dialect._secrets import minted
 from kernl_rt.testing import Malformed, TraceGrammar, check_well_formed, hostile_bytes, hostile_corpus, hostile_frames
+from tests.fuzz.decoders import DECODERS, TOGETHER
 from tests.simulator.driver import Talk, b64, tone
 
 Frame = str | bytes
@@ -491,6 +492,10 @@ TARGETS: Mapping[str, Target] = {
             session=_SESSION,
             begin=_simulated.begin,
             end=_simulated.end,
+        ),
+        *(
+            Target(name, _from(decoder.templates), decoder.take, session=TOGETHER, begin=decoder.begin)
+            for name, decoder in DECODERS.items()
         ),
         Target("wav", lambda seed: iter(hostile_bytes(seed, _wav_samples())), _read_wav),
         Target("history", _from(_histories), _load_history),

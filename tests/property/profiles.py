@@ -6,12 +6,15 @@ from hypothesis import strategies as st
 
 from kernl_rt.abc import RealtimeModel
 from kernl_rt.config import Capabilities
-from kernl_rt.providers import elevenlabs, gemini, openai, xai
+from kernl_rt.providers import azure, elevenlabs, gemini, openai, xai
 
 __all__ = ["CAPABILITIES", "PROFILES"]
 
 _MODELS: tuple[RealtimeModel, ...] = (
     openai.realtime("gpt-realtime"),
+    openai.live("gpt-live-1"),
+    azure.realtime("deployment", endpoint="https://example.openai.azure.com"),
+    azure.voice_live("gpt-realtime", endpoint="https://example.services.ai.azure.com"),
     gemini.live("gemini-3.8-live"),
     gemini.live("gemini-2.5-flash-native-audio-preview-12-2025"),
     xai.realtime("grok-voice-latest"),

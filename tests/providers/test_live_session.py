@@ -409,7 +409,10 @@ async def test_the_last_words_before_a_link_breaks_are_told() -> None:
                 await stream.send(json.dumps(frame))
             await stream.aclose(1011, "sorry")
 
-    script = Breaking(lambda say: anyio.sleep(0))
+    async def nothing(say: Any) -> None:
+        raise AssertionError("the link is gone")
+
+    script = Breaking(nothing)
     session: RealtimeSession[Any] = RealtimeSession(
         agent_of(openai.live(api_key="k")), transport=MemoryTransport(script.serve), reconnect=None
     )

@@ -23,9 +23,9 @@ __all__ = ["AzureModel", "realtime"]
 #: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
 _formats: Any = FORMATS
 #: A session ends after 60 minutes, as at OpenAI.
-_CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats, max_duration=3600.0)
+_CAPABILITIES = Capabilities(input_formats=_formats, output_formats=_formats, max_duration=3600.0, echoes_metadata=True)
 #: No limit is published for the preview. OpenAI's own ended after 30 minutes; to change over early does no harm.
-_PREVIEW = evolve(_CAPABILITIES, image_input=False, max_duration=1800.0)
+_PREVIEW = evolve(_CAPABILITIES, image_input=False, max_duration=1800.0, echoes_metadata=False)
 
 
 def realtime(

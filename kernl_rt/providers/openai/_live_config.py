@@ -27,7 +27,7 @@ from kernl_rt.events import SessionInfo
 from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.providers._dialect._check import check_session
 from kernl_rt.providers._dialect._options import REASONING, TOOL, TOOL_CHOICE, VOICE
-from kernl_rt.providers._fields import merge
+from kernl_rt.providers._fields import LIMIT, merge
 
 __all__ = [
     "DEFAULT_BACKEND",
@@ -244,14 +244,17 @@ def describe(said: Mapping[str, Any], holds: SessionConfig) -> SessionInfo:
         config = evolve(config, voice=Voice(voice))
     if isinstance(instructions := said.get("instructions"), str):
         config = evolve(config, instructions=instructions)
-    expires = said.get("expires_at")
     return SessionInfo(
         id=_text(said.get("id")),
         model=_text(said.get("model")),
-        expires_at=expires if type(expires) in (int, float) else None,
+        expires_at=_number(said.get("expires_at")),
         config=config,
         raw=said,
     )
+
+
+def _number(value: Any) -> float | None:
+    return value if type(value) in (int, float) and -LIMIT <= value <= LIMIT else None
 
 
 def _text(value: Any) -> str | None:
