@@ -3,7 +3,7 @@
 The names here are the whole ordinary interface. Where they live, from the bottom up (each level imports only from those
 above it in this list)::
 
-    exceptions, config, items, events     frozen values: the vocabulary
+    exceptions, config, policy, items, events   frozen values: the vocabulary
     _core, _audio, _emitter               pure and synchronous: what a session decides
     abc, agent, tool, context             ports, and what the user writes
     _transport, providers, channels       adapters: each knows one outside system
