@@ -3,12 +3,12 @@
 The names here are the whole ordinary interface. Where they live, from the bottom up (each level imports only from those
 above it in this list)::
 
-    exceptions, config, policy, items, events   frozen values: the vocabulary
-    _core, _audio, _emitter               pure and synchronous: what a session decides
-    abc, agent, tool, context             ports, and what the user writes
-    _transport, providers, channels       adapters: each knows one outside system
-    _session                              the running session: the only nursery
-    testing, simulator, cli               what stands on top
+    exceptions, config, policy, items, events    frozen values: the vocabulary
+    _core, _audio, _emitter                      pure and synchronous: what a session decides
+    abc, agent, tool, context                    ports, and what the user writes
+    _transport, providers, channels              adapters: each knows one outside system
+    _session                                     the running session: the only nursery
+    testing, simulator, cli                      what stands on top
 
 Models are in ``kernl_rt.providers``, places for the human's audio in ``kernl_rt.channels``, a model server for the desk
 in ``kernl_rt.simulator``, and tools for tests in ``kernl_rt.testing``.
