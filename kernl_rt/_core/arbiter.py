@@ -92,8 +92,8 @@ class Arbiter:
 
     @property
     def asked(self) -> str | None:
-        """The request that is on its way."""
-        return self._asked.event_id if self._asked is not None else None
+        """The request that is on its way, where the provider names those that its replies answer."""
+        return self._asked.event_id if self._asked is not None and self._echoes else None
 
     @property
     def waiting(self) -> int:

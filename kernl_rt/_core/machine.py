@@ -279,7 +279,7 @@ class SessionMachine:
 
     @property
     def asked(self) -> str | None:
-        """The client event that asks for a reply, while neither a reply nor an error has answered it."""
+        """The client event that asks for a reply, while it is certain that no reply has answered it."""
         return self.state.arbiter.asked
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import MisconfiguredError
@@ -16,8 +16,10 @@ __all__ = [
     "Headers",
     "address",
     "as_secret",
+    "base_parts",
     "check_secure",
     "environment",
+    "possible_key",
     "secret_headers",
     "usable_key",
     "without_credentials",
@@ -59,12 +61,21 @@ def usable_key(key: Secret | None, *, how: str) -> Secret:
     Raises:
         MisconfiguredError: there is none, or it cannot be one.
     """
-    stripped = Secret((key.reveal() if key is not None else "").strip())
-    if not stripped:
+    if (stripped := possible_key(key)) is None:
         raise MisconfiguredError(f"no API key: {how}")
-    if not _is_possible(stripped):
-        raise MisconfiguredError("the API key holds white space or characters that no key has: copy it again")
     return stripped
+
+
+def possible_key(key: Secret | None, *, called: str = "API key") -> Secret | None:
+    """The key, without the white space that copying brings; ``None`` where nothing is left. ``called``: for the error.
+
+    Raises:
+        MisconfiguredError: it cannot be a key.
+    """
+    stripped = Secret((key.reveal() if key is not None else "").strip())
+    if not _is_possible(stripped):
+        raise MisconfiguredError(f"the {called} holds white space or characters that no key has: copy it again")
+    return stripped or None
 
 
 def _is_possible(key: Secret) -> bool:
@@ -72,8 +83,8 @@ def _is_possible(key: Secret) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
-def check_secure(url: str, *, insecure: bool, how: str) -> None:
-    """A key must not cross a network in the open. ``how`` says how to allow it.
+def check_secure(url: str, *, insecure: bool, how: str, called: str = "base URL") -> None:
+    """A key must not cross a network in the open. ``how`` says how to allow it; ``called`` names the URL.
 
     Raises:
         MisconfiguredError: the URL has no TLS and leads away from this machine.
@@ -83,9 +94,30 @@ def check_secure(url: str, *, insecure: bool, how: str) -> None:
     near = host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
     if parts.scheme in ("http", "ws") and not near and not insecure:
         raise MisconfiguredError(
-            "the base URL has no TLS, so the key would cross the network in the open: use https:// or wss://, "
+            f"the {called} has no TLS, so the key would cross the network in the open: use https:// or wss://, "
             f"or allow it with {how}"
         )
+
+
+def base_parts(base: str, schemes: Mapping[str, str], *, called: str, example: str) -> SplitResult:
+    """A base URL, taken apart. ``called`` and ``example`` name it in errors.
+
+    Raises:
+        MisconfiguredError: it is not a URL that can be used.
+    """
+    fix = f"use one like {example}"
+    if any(letter.isspace() or not letter.isprintable() for letter in base):
+        raise MisconfiguredError(f"the base URL ({called}) holds white space: {fix}")
+    try:
+        parts = urlsplit(base)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise MisconfiguredError(f"the base URL ({called}) is not a URL: {fix}") from None
+    if parts.scheme not in schemes or not host:
+        raise MisconfiguredError(f"the base URL ({called}) has no host or the wrong scheme {parts.scheme!r}: {fix}")
+    if parts.username is not None or parts.password is not None:
+        raise MisconfiguredError("the base URL holds a user name or password: pass api_key=… or headers=… instead")
+    return parts
 
 
 def address(
@@ -105,18 +137,7 @@ def address(
     Raises:
         MisconfiguredError: the base is not a URL that can be used.
     """
-    fix = f"use one like {example}"
-    if any(letter.isspace() or not letter.isprintable() for letter in base):
-        raise MisconfiguredError(f"the base URL ({called}) holds white space: {fix}")
-    try:
-        parts = urlsplit(base)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise MisconfiguredError(f"the base URL ({called}) is not a URL: {fix}") from None
-    if parts.scheme not in schemes or not host:
-        raise MisconfiguredError(f"the base URL ({called}) has no host or the wrong scheme {parts.scheme!r}: {fix}")
-    if parts.username is not None or parts.password is not None:
-        raise MisconfiguredError("the base URL holds a user name or password: pass api_key=… or headers=… instead")
+    parts = base_parts(base, schemes, called=called, example=example)
     given = dict(query)
     kept = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key not in given]
     kept += [(key, value) for key, value in given.items() if value is not None]

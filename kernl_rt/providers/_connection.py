@@ -1,15 +1,17 @@
-"""The one connection of all providers: a message stream and a codec."""
+"""The connections of all providers: a message stream and a codec."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
+import anyio
+
 from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed
 
-__all__ = ["Codec", "CodecConnection"]
+__all__ = ["Codec", "CodecConnection", "EchoingCodec", "EchoingConnection"]
 
 
 class Codec(Protocol):
@@ -57,3 +59,81 @@ class CodecConnection(RealtimeConnection):
 
     def _meaning(self, error: ConnectionClosed) -> ConnectionClosed:
         return self._codec.closed(error)
+
+
+class EchoingCodec(Codec, Protocol):
+    """For a service that does not acknowledge what it is told: the codec says itself what has become of it."""
+
+    def encode(self, event: ClientEvent) -> Sequence[str | bytes]:
+        """The frames that say ``event``, if any; a single one in a sequence, too."""
+        ...
+
+    def echoes(self) -> Sequence[ServerEvent]:
+        """What became of what was encoded since the last call, to be told once it has been written."""
+        ...
+
+    def last_words(self, error: ConnectionClosed) -> Sequence[ServerEvent]:
+        """What the end of the link says besides, to be told before it."""
+        ...
+
+
+class EchoingConnection(RealtimeConnection):
+    """Speaks events over ``stream``. What has been written is told to whoever receives, in order with the rest.
+
+    Whoever opened the stream closes it.
+    """
+
+    def __init__(self, stream: MessageStream, codec: EchoingCodec) -> None:
+        self._stream = stream
+        self._codec = codec
+        self._news: list[ServerEvent] = []
+        self._waiting: anyio.CancelScope | None = None
+        self._end: ConnectionClosed | None = None
+
+    async def receive(self) -> Sequence[ServerEvent]:
+        while True:
+            if self._news:
+                news, self._news = self._news, []
+                return news
+            if self._end is not None:
+                raise self._meaning(self._end)
+            await self._listen()
+
+    async def _listen(self) -> None:
+        """Until the stream gave something, ended, or an echo came first."""
+        messages: Sequence[str | bytes] = ()
+        try:
+            with anyio.CancelScope() as self._waiting:
+                messages = await self._stream.receive()
+        except ConnectionClosed as error:
+            self._end = error
+            self._news += self._codec.last_words(error)
+        finally:
+            self._waiting = None
+        # No checkpoint here: what has been taken from the stream is handed over.
+        for message in messages:
+            self._news += self._codec.decode(message)
+
+    async def send(self, event: ClientEvent) -> None:
+        frames = self._codec.encode(event)
+        echoes = self._codec.echoes()
+        end = self._end
+        if end is None:
+            try:
+                await self._write(frames)
+            except ConnectionClosed as error:
+                end = error
+        if end is not None:
+            raise self._meaning(end)
+        if echoes:
+            self._news += echoes
+            if self._waiting is not None:
+                self._waiting.cancel()
+
+    async def _write(self, frames: Sequence[str | bytes]) -> None:
+        for frame in frames:
+            await self._stream.send(frame)
+
+    def _meaning(self, error: ConnectionClosed) -> ConnectionClosed:
+        # Of a copy, and raised without a cause: ``error`` keeps the peer's own words, which may quote a key.
+        return self._codec.closed(ConnectionClosed(error.code, error.reason))

@@ -80,7 +80,7 @@ def test_an_environment_and_a_branch_are_part_of_the_address() -> None:
     "base", ["ftp://a.example", "https://", "https://a b", "https://a:b@c.example", "https://[", "a.example"]
 )
 def test_a_base_url_that_is_none(base: str) -> None:
-    with pytest.raises(MisconfiguredError, match="base_url"):
+    with pytest.raises(MisconfiguredError, match="base URL"):
         elevenlabs.agent("agent_1", base_url=base).url()
 
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from kernl_rt import ConnectOptions, RealtimeAgent, RealtimeSession, SessionConfig, TurnDetection, tool
-from kernl_rt.config import G711_ULAW, PCM16_24K, ResponseConfig
+from kernl_rt.config import G711_ULAW, PCM16_24K, Capabilities, ResponseConfig
 from kernl_rt.events import (
     AudioInputAppend,
     AudioInputCommit,
@@ -559,15 +559,20 @@ async def test_a_reply_that_was_asked_for_by_hand_beside_the_conversation_does_n
 
 
 async def test_a_request_that_was_not_written_yet_is_taken_back_when_another_reply_begins() -> None:
-    async with calling() as call:
-        await call.says(created("r1"))
+    async with calling(capabilities=Capabilities(echoes_metadata=True)) as call:
+        call.session.request_reply()
+        await quiet()
+        [first] = call.peer.heard(ResponseCreate)
+        assert first.config is not None
+        own = Response(id="r0", status="in_progress", metadata=first.config.metadata)
+        await call.says(ResponseCreated(own), done("r0"), created("r1"))
         call.session.send_message("and then?")
         await quiet()
         call.peer.say(done("r1"), created("r2"))  # in one breath: its own turn detection was quicker
         await quiet()
-        assert not call.peer.heard(ResponseCreate)
-        await call.says(done("r2"))
         assert len(call.peer.heard(ResponseCreate)) == 1
+        await call.says(done("r2"))
+        assert len(call.peer.heard(ResponseCreate)) == 2
 
 
 async def test_a_tool_called_beside_the_conversation_has_no_result_in_it() -> None:

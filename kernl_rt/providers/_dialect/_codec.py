@@ -20,21 +20,16 @@ from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolEr
 from kernl_rt.items import FunctionCallOutput
 from kernl_rt.providers._dialect._wire import AUDIO_DELTA, CLIENT, SERVER
 from kernl_rt.providers._fields import Misfit, Struct, canonical
+from kernl_rt.providers._json import DEEPEST, count_brackets, parse, read_object, write_json
 
 __all__ = ["OPENAI", "Dialect", "OpenAICodec"]
-
-_read_json: Callable[[str | bytes], Any] = msgspec.json.Decoder().decode
-_write_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 #: A frame shorter than this is not worth cutting (bytes).
 _WORTH_CUTTING = 512
 #: How far into a frame the sound may begin. All that OpenAI sends before it takes 240 bytes.
 _HEAD = 1024
-#: The levels that a frame may have. The deepest of the protocol has 9, JSON schemas of tools included some 30.
-_DEEPEST = 128
-#: The lists and objects that a frame may have: parsing them takes up to a third of a microsecond each, in which nothing
-#: else runs.
-_MOST_HOLDERS = 100_000
+#: OpenAI's live models are read and written in the same way.
+_read_object, _to_json = read_object, write_json
 
 
 class Dialect:
@@ -131,7 +126,7 @@ class OpenAICodec:
             return (sound,)
         frame: Any = None
         try:
-            frame = _read_object(message)
+            frame = read_object(message)
             name = _name_of(frame)
             struct = self._dialect.server_by_type.get(name)
             if struct is None:
@@ -169,13 +164,13 @@ class OpenAICodec:
             MisconfiguredError: the protocol has no message for it, or a value in it is not JSON.
         """
         if type(event) is ev.AudioInputAppend and not event.extra:
-            name = "" if event.event_id is None else f'"event_id":{_to_json(event.event_id)},'
+            name = "" if event.event_id is None else f'"event_id":{write_json(event.event_id)},'
             audio = pybase64.b64encode_as_string(event.audio)
             return f'{{{name}"type":"input_audio_buffer.append","audio":"{audio}"}}'
         if isinstance(event, ev.SessionUpdate) and self._defaults is not None:
             event = attrs.evolve(event, config=self._defaults.merged(event.config))
             self._defaults = None
-        return _to_json(self.encode_client(event))
+        return write_json(self.encode_client(event))
 
     def encode_client(self, event: ClientEvent) -> dict[str, Any]:
         """The frame that says ``event``, as an object."""
@@ -191,7 +186,7 @@ class OpenAICodec:
         Raises:
             ProtocolError: the frame cannot be understood; says what is wrong and where.
         """
-        frame = _read_object(message)
+        frame = read_object(message)
         name = _name_of(frame)
         struct = self._dialect.client_by_type.get(name)
         if struct is None:
@@ -234,46 +229,6 @@ def _in_openai_terms(event: ClientEvent) -> ClientEvent:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read_object(message: str | bytes) -> dict[str, Any]:
-    brackets = _brackets(message)
-    if brackets > _MOST_HOLDERS:
-        raise ProtocolError(f"the frame is nested too deeply, or holds more than {_MOST_HOLDERS} lists and objects")
-    try:
-        frame = _read_json(message)
-    except RecursionError:
-        raise ProtocolError("the frame is nested too deeply") from None
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"the frame is not JSON: {error}") from None
-    except ValueError:
-        raise ProtocolError("the frame is not JSON: its text is not Unicode") from None
-    if type(frame) is not dict:
-        raise ProtocolError("the frame is JSON, but not an object")
-    if brackets > _DEEPEST and _is_deep(frame):
-        raise ProtocolError("the frame is nested too deeply")
-    return frame
-
-
-def _brackets(message: Any) -> int:
-    """How many lists and objects a frame holds at most: fast, and brackets in texts are counted, too."""
-    brackets = b"[{" if type(message) is not str else "[{"
-    count: int = message.count(brackets[:1]) + message.count(brackets[1:])
-    return count
-
-
-def _is_deep(frame: Any) -> bool:
-    level = [frame]
-    for _ in range(_DEEPEST):
-        # What is empty has no levels below it: a frame of nothing but brackets costs no second look.
-        held = [each.values() if type(each) is dict else each for each in level]
-        level = [child for children in held for child in children if (type(child) in _HOLDERS and child)]
-        if not level:
-            return False
-    return True
-
-
-_HOLDERS = frozenset({dict, list})
-
-
 def _name_of(frame: dict[str, Any]) -> str:
     name = frame.get("type")
     if type(name) is not str:
@@ -307,11 +262,11 @@ def _decode_audio(message: Any, row: Struct) -> ev.AudioDelta | None:
     head = message[:begin]
     if begin < _KEY_SIZE or end < 0 or head.rfind(brace) != 0 or head.endswith(escape + key):
         return None
-    if tail != last and (escape in tail or name in tail or _brackets(tail) > _DEEPEST):
+    if tail != last and (escape in tail or name in tail or count_brackets(tail) > DEEPEST):
         return None
     sound = message[begin:end]
     try:
-        frame = _read_json(head + tail)
+        frame = parse(head + tail)
         if frame.get("type") != row.type or frame.get("delta") != "":
             return None
         if sound.endswith(_PADDING[type(sound)]) and not canonical(
@@ -329,26 +284,3 @@ _KEY_SIZE = len('"delta":"')
 _TEXT_MARKS = ('"delta":"', '"delta"', "{", "\\", '"}')
 _BYTES_MARKS = tuple(mark.encode() for mark in _TEXT_MARKS)
 _PADDING: dict[type, Any] = {str: "=", bytes: b"="}
-
-
-# -- writing ----------------------------------------------------------------------------------------------------------
-
-
-def _to_json(value: Any) -> str:
-    try:
-        return _write_json(value).decode()
-    except UnicodeEncodeError:
-        # Lone surrogates (a tool's output, a broken emoji) have no UTF-8; one of them must not cost the session.
-        return _write_json(_without_surrogates(value)).decode()
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise MisconfiguredError(f"a value in the event is not JSON: {type(error).__name__}") from error
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_surrogates(item) for item in value]
-    return value

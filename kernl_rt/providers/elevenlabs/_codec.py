@@ -22,10 +22,10 @@ from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed, ProtocolError, SessionExpired
 from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, FunctionCallOutput, Message
 from kernl_rt.providers._fields import Misfit
+from kernl_rt.providers._json import read_object, write_json
 from kernl_rt.providers.elevenlabs import _wire as wire
 from kernl_rt.providers.elevenlabs._closing import Refusal, expired, meaning, refusal_of
 from kernl_rt.providers.elevenlabs._config import Options, format_named, initiation, is_in_writing, name_of, overridden
-from kernl_rt.providers.elevenlabs._json import read_object, write_json
 from kernl_rt.providers.elevenlabs._turns import Turns
 
 __all__ = ["AgentsCodec"]

@@ -1,8 +1,4 @@
-"""A connection whose codec answers pings, and says itself what has become of what was said.
-
-The service acknowledges nothing, so the codec does (its ``echoes``); and it wants every ping answered, which is none of
-the session's business (its ``answers``).
-"""
+"""A connection that also answers pings: the service wants it, and it is none of the session's business."""
 
 from __future__ import annotations
 
@@ -11,9 +7,10 @@ from collections.abc import Sequence
 
 import anyio
 
-from kernl_rt.abc import MessageStream, RealtimeConnection
+from kernl_rt.abc import MessageStream
 from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed
+from kernl_rt.providers._connection import EchoingConnection
 from kernl_rt.providers.elevenlabs._codec import AgentsCodec
 
 __all__ = ["AgentsConnection"]
@@ -22,49 +19,28 @@ __all__ = ["AgentsConnection"]
 _MOST_ANSWERS = 64
 
 
-class AgentsConnection(RealtimeConnection):
-    """Speaks events over ``stream``. Whoever opened the stream closes it."""
+class AgentsConnection(EchoingConnection):
+    """Speaks events over ``stream``, and gives the codec's ``answers``. Whoever opened the stream closes it."""
 
     def __init__(self, stream: MessageStream, codec: AgentsCodec) -> None:
-        self._stream = stream
-        self._codec = codec
-        self._events: list[ServerEvent] = []
+        super().__init__(stream, codec)
+        self._new_answers = codec.answers
         self._answers: deque[str] = deque(maxlen=_MOST_ANSWERS)
         #: Only one task writes to a stream at a time: the sender, or the receiver that answers a ping.
         self._writing = anyio.Lock()
-        self._waiting: anyio.CancelScope | None = None
-        self._end: ConnectionClosed | None = None
 
     async def receive(self) -> Sequence[ServerEvent]:
-        while True:
-            if self._answers and self._end is None:
-                await self._answer()
-            # No checkpoint from here to the return: what has been taken from the stream is handed over.
-            if self._events:
-                events, self._events = self._events, []
-                return events
-            if self._end is not None:
-                raise self._closed(self._end)
-            for message in await self._next():
-                self._events += self._codec.decode(message)
-            self._answers += self._codec.answers()
+        await self._answer()  # what a call that was cancelled has left
+        return await super().receive()
 
-    async def _next(self) -> Sequence[str | bytes]:
-        """What the stream gives next; nothing where an event of our own comes first."""
-        messages: Sequence[str | bytes] = ()
-        try:
-            with anyio.CancelScope() as self._waiting:
-                messages = await self._stream.receive()
-        except ConnectionClosed as error:
-            self._end = error
-            self._events += self._codec.last_words(error)
-        finally:
-            self._waiting = None
-        return messages
+    async def _listen(self) -> None:
+        await super()._listen()
+        self._answers += self._new_answers()
+        await self._answer()
 
     async def _answer(self) -> None:
         """Answer pings, unless the sender is writing: then it will. Cancelled, an answer is given once more."""
-        if self._writing.locked():
+        if not self._answers or self._end is not None or self._writing.locked():
             return
         async with self._writing:
             try:
@@ -79,20 +55,8 @@ class AgentsConnection(RealtimeConnection):
 
     async def send(self, event: ClientEvent) -> None:
         async with self._writing:
-            frames = self._codec.encode(event)
-            echoes = self._codec.echoes()
-            try:
-                if self._end is not None:
-                    raise ConnectionClosed(self._end.code, self._end.reason)
-                for frame in frames:
-                    await self._stream.send(frame)
-                await self._flush()
-            except ConnectionClosed as error:
-                raise self._closed(error) from error
-        if echoes:
-            self._events += echoes
-            if self._waiting is not None:
-                self._waiting.cancel()
+            await super().send(event)
 
-    def _closed(self, error: ConnectionClosed) -> ConnectionClosed:
-        return self._codec.closed(ConnectionClosed(error.code, error.reason))
+    async def _write(self, frames: Sequence[str | bytes]) -> None:
+        await super()._write(frames)
+        await self._flush()

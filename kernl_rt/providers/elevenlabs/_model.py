@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
@@ -24,6 +23,18 @@ from kernl_rt.config import (
     SessionConfig,
 )
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
+from kernl_rt.providers._access import (
+    SOCKET_SCHEMES,
+    WEB_SCHEMES,
+    Headers,
+    as_secret,
+    base_parts,
+    check_secure,
+    environment,
+    possible_key,
+    secret_headers,
+    without_credentials,
+)
 from kernl_rt.providers.elevenlabs._codec import AgentsCodec
 from kernl_rt.providers.elevenlabs._config import Options, check_format, check_response, check_session
 from kernl_rt.providers.elevenlabs._connection import AgentsConnection
@@ -32,12 +43,8 @@ __all__ = ["ElevenLabsAgent", "agent"]
 
 _BASE_URL = "https://api.elevenlabs.io"
 _PATH = "/v1/convai/conversation"
-_SOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_WEB_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 #: How long a signed URL opens conversations; the service does not say it.
 _SIGNED_FOR = timedelta(minutes=15)
-
-Headers: TypeAlias = Mapping[str, str | Secret]
 
 
 def agent(
@@ -107,14 +114,6 @@ def agent(
     return made
 
 
-def _secret(value: str | Secret | None) -> Secret | None:
-    return None if value is None else Secret(value)
-
-
-def _secrets(headers: Headers) -> Headers:
-    return {name: Secret(value) for name, value in headers.items()}
-
-
 def _named(_model: object, _attribute: object, name: Any) -> None:
     if not isinstance(name, str) or not name.strip():
         raise MisconfiguredError(f"agent_id={name!r} is invalid: use an agent's id, such as 'agent_01…'")
@@ -129,12 +128,6 @@ def _format(_model: object, attribute: Any, format: Any) -> None:
     check_format(attribute.name, format)
 
 
-def _shown(url: str) -> str:
-    """For a repr: neither user name nor query."""
-    scheme, _, rest = url.partition("?")[0].rpartition("://")
-    return repr(f"{scheme}://{rest.rpartition('@')[2]}")
-
-
 def _formats(format: AudioFormat) -> Any:
     """attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies."""
     return (format,)
@@ -146,14 +139,14 @@ class ElevenLabsAgent(RealtimeModel):
 
     provider: str = field(default="elevenlabs", init=False, repr=False)
     name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=_secret)
+    api_key: Secret | None = field(default=None, converter=as_secret)
     public: bool = False
     options: Options = field(factory=Options, repr=False)
     input_format: AudioFormat = field(default=PCM16_16K, validator=_format, repr=False)
     output_format: AudioFormat = field(default=PCM16_16K, validator=_format, repr=False)
     max_duration: float | None = field(default=None, validator=_lasting, repr=False)
-    base_url: str = field(default=_BASE_URL, repr=_shown)
-    headers: Headers = field(factory=dict, converter=_secrets, repr=False)
+    base_url: str = field(default=_BASE_URL, repr=lambda url: repr(without_credentials(url)))
+    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
     config: SessionConfig = field(factory=SessionConfig, repr=False)
     insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(init=False, repr=False)
@@ -205,7 +198,7 @@ class ElevenLabsAgent(RealtimeModel):
 
             self._check_secure(url)
             transport = WebSocketTransport()
-        headers = {**self.headers, **_secrets(options.headers)}
+        headers = {**self.headers, **secret_headers(options.headers)}
         limit = options.max_message_size
         async with transport.connect(url.reveal(), headers=headers, max_message_size=limit) as stream:
             yield AgentsConnection(stream, self._codec(url))
@@ -253,7 +246,7 @@ class ElevenLabsAgent(RealtimeModel):
             raise MisconfiguredError(
                 "no API key: set the environment variable ELEVENLABS_API_KEY, or pass api_key=… to agent()"
             )
-        url = Secret(self._address(_WEB_SCHEMES, f"{_PATH}/get-signed-url"))
+        url = Secret(self._address(WEB_SCHEMES, f"{_PATH}/get-signed-url"))
         self._check_secure(url)
         headers = {"xi-api-key": key, **self.headers}
         minted = _credential(await get_json(url.reveal(), headers=headers, timeout=timeout))
@@ -267,21 +260,10 @@ class ElevenLabsAgent(RealtimeModel):
         Raises:
             MisconfiguredError: the base URL is not one.
         """
-        return self._address(_SOCKET_SCHEMES, _PATH)
+        return self._address(SOCKET_SCHEMES, _PATH)
 
     def _address(self, schemes: Mapping[str, str], path: str) -> str:
-        base, fix = self.base_url, "use one like https://api.elevenlabs.io"
-        if any(letter.isspace() or not letter.isprintable() for letter in base):
-            raise MisconfiguredError(f"base_url holds white space: {fix}")
-        try:
-            parts = urlsplit(base)
-            host, _port = parts.hostname, parts.port
-        except ValueError:
-            raise MisconfiguredError(f"base_url is not a URL: {fix}") from None
-        if parts.scheme not in schemes or not host:
-            raise MisconfiguredError(f"base_url has no host or the wrong scheme {parts.scheme!r}: {fix}")
-        if parts.username is not None or parts.password is not None:
-            raise MisconfiguredError("base_url holds a user name or password: pass api_key=… or headers=… instead")
+        parts = base_parts(self.base_url, schemes, called="base_url", example=_BASE_URL)
         about = {"agent_id": self.name, "environment": self.options.environment, "branch_id": self.options.branch_id}
         query = parse_qsl(parts.query, keep_blank_values=True)
         query += [(name, value) for name, value in about.items() if value is not None]
@@ -289,24 +271,11 @@ class ElevenLabsAgent(RealtimeModel):
         return urlunsplit((schemes[parts.scheme], parts.netloc, above + path, urlencode(query), ""))
 
     def _check_secure(self, url: Secret) -> None:
-        parts = urlsplit(url.reveal())
-        host = parts.hostname or ""
-        near = host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
-        if parts.scheme in ("http", "ws") and not near and not self.insecure:
-            raise MisconfiguredError(
-                "the URL has no TLS, so a key or signature would cross the network in the open: use https:// or "
-                "wss://, or allow it with agent(…, insecure=True)"
-            )
+        how = "agent(…, insecure=True)"
+        check_secure(url.reveal(), insecure=self.insecure, how=how, called="URL")
 
     def _key(self) -> Secret | None:
-        given = self.api_key.reveal() if self.api_key is not None else os.environ.get("ELEVENLABS_API_KEY", "")
-        key = Secret(given.strip())
-        if key and not (key.reveal().isascii() and key.reveal().isprintable() and " " not in key.reveal()):
-            raise MisconfiguredError(
-                "the API key (ELEVENLABS_API_KEY or api_key) holds white space or characters that no key has: "
-                "copy it again"
-            )
-        return key or None
+        return possible_key(self.api_key if self.api_key is not None else as_secret(environment("ELEVENLABS_API_KEY")))
 
 
 def _signed(secret: Secret) -> Secret:

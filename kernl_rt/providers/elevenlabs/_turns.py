@@ -29,7 +29,7 @@ from kernl_rt import events as ev
 from kernl_rt.events import ServerEvent
 from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, ItemStatus, Message
 from kernl_rt.providers._fields import merge
-from kernl_rt.providers.elevenlabs._json import write_json
+from kernl_rt.providers._json import write_json
 from kernl_rt.providers.elevenlabs._wire import AgentWords, ContextUsage, Part, Sound, ToolCall
 
 __all__ = ["Turns"]

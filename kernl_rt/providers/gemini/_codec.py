@@ -21,10 +21,10 @@ from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed, ProtocolError, SessionExpired
 from kernl_rt.items import ConversationItem, FunctionCall, FunctionCallOutput, Message
 from kernl_rt.providers._fields import Misfit
+from kernl_rt.providers._json import read_object, write_json
 from kernl_rt.providers.gemini._closing import expired, word_for
 from kernl_rt.providers.gemini._config import encode_instructions, encode_setup, encode_tools, refusal_of_update
 from kernl_rt.providers.gemini._contents import Refused, turn_of
-from kernl_rt.providers.gemini._json import read_object, write_json
 from kernl_rt.providers.gemini._profile import Profile, profile_of
 from kernl_rt.providers.gemini._turns import Names, Turns
 from kernl_rt.providers.gemini._wire import FRAME, Frame, FunctionCalled

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from attrs import field, frozen
 
@@ -15,9 +14,21 @@ from kernl_rt._transport._address import prepare_headers
 from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
+from kernl_rt.providers._access import (
+    SOCKET_SCHEMES,
+    WEB_SCHEMES,
+    Headers,
+    as_secret,
+    base_parts,
+    check_secure,
+    environment,
+    possible_key,
+    secret_headers,
+    without_credentials,
+)
+from kernl_rt.providers._connection import EchoingConnection
 from kernl_rt.providers.gemini._codec import GeminiCodec
 from kernl_rt.providers.gemini._config import check_response, check_session, encode_setup
-from kernl_rt.providers.gemini._connection import GeminiConnection
 from kernl_rt.providers.gemini._profile import Profile, profile_of
 
 __all__ = ["GeminiModel", "live"]
@@ -28,13 +39,11 @@ _VERTEX_SERVICE = "google.cloud.aiplatform"
 #: How a short-lived token begins, and the one version of the API that takes them.
 _TOKEN = "auth_tokens/"
 _TOKEN_VERSION = "v1alpha"
-_SOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_WEB_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_INSECURE = "live(…, insecure=True)"
 #: Seconds that a session opened with a token may last where nothing is said, and the most that a token may live.
 _TOKEN_SESSION = 1800
 _LONGEST_TOKEN = 72_000
 
-Headers: TypeAlias = Mapping[str, str | Secret]
 AccessToken: TypeAlias = str | Secret | Callable[[], str]
 
 
@@ -86,24 +95,8 @@ def live(
     return made
 
 
-def _secret(value: str | Secret | None) -> Secret | None:
-    return None if value is None else Secret(value)
-
-
 def _token(value: AccessToken | None) -> Secret | Callable[[], str] | None:
     return Secret(value) if isinstance(value, (str, Secret)) else value
-
-
-def _secrets(headers: Headers) -> Headers:
-    return {name: Secret(value) for name, value in headers.items()}
-
-
-def _without_credentials(url: str | None) -> str | None:
-    if url is None:
-        return None
-    scheme, _, rest = url.partition("?")[0].rpartition("://")
-    host = rest.rpartition("@")[2]
-    return f"{scheme}://{host}" if scheme else host
 
 
 def _named(_model: object, _attribute: object, name: Any) -> None:
@@ -118,14 +111,14 @@ class GeminiModel(RealtimeModel):
 
     provider: str = field(default="gemini", init=False, repr=False)
     name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=_secret)
+    api_key: Secret | None = field(default=None, converter=as_secret)
     vertex: bool | None = None
     project: str | None = None
     location: str | None = None
     access_token: Secret | Callable[[], str] | None = field(default=None, converter=_token, repr=False)
-    base_url: str | None = field(default=None, repr=lambda url: repr(_without_credentials(url)))
+    base_url: str | None = field(default=None, repr=lambda url: repr(without_credentials(url)))
     api_version: str | None = None
-    headers: Headers = field(factory=dict, converter=_secrets, repr=False)
+    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
     config: SessionConfig = field(factory=SessionConfig, repr=False)
     insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(init=False, repr=False)
@@ -159,13 +152,13 @@ class GeminiModel(RealtimeModel):
         transport: RealtimeTransport | None = None,
     ) -> AsyncIterator[RealtimeConnection]:
         self.check(config)
-        key = self._credentials(None if credential is None else credential.secret, _secrets(options.headers))
+        key = self._credentials(None if credential is None else credential.secret, secret_headers(options.headers))
         url = self.url(token=_is_token(key))
-        headers = self._headers(key, _secrets(options.headers))
+        headers = self._headers(key, secret_headers(options.headers))
         if transport is None:
             from kernl_rt._transport.websocket import WebSocketTransport
 
-            self._check_secure(url)
+            check_secure(url, insecure=self.insecure, how=_INSECURE)
             # The service answers pings 8 to 30 seconds late: they keep the way open here, and prove nothing.
             transport = WebSocketTransport(ping_timeout=None)
         codec = GeminiCodec(
@@ -176,7 +169,7 @@ class GeminiModel(RealtimeModel):
             redact=prepare_headers(headers).redact,
         )
         async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
-            yield GeminiConnection(stream, codec)
+            yield EchoingConnection(stream, codec)
 
     # -- short-lived tokens
 
@@ -212,8 +205,8 @@ class GeminiModel(RealtimeModel):
             body["bidiGenerateContentSetup"] = {"model": self.wire_name()}
             body["fieldMask"] = "model"
         key = self._credentials(None, {})
-        url = _address(self._base_url(), _WEB_SCHEMES, f"/{self.api_version or _TOKEN_VERSION}/auth_tokens")
-        self._check_secure(url)
+        url = self._address(WEB_SCHEMES, f"/{self.api_version or _TOKEN_VERSION}/auth_tokens")
+        check_secure(url, insecure=self.insecure, how=_INSECURE)
         minted = _minted(await post_json(url, headers=self._headers(key, {}), json=body, timeout=30.0), opens_until)
         if isinstance(minted, ProtocolError):
             raise minted
@@ -224,7 +217,7 @@ class GeminiModel(RealtimeModel):
     def _on_vertex(self) -> bool:
         if self.vertex is not None:
             return self.vertex
-        said = _environment("GOOGLE_GENAI_USE_ENTERPRISE") or _environment("GOOGLE_GENAI_USE_VERTEXAI") or ""
+        said = environment("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI") or ""
         return said.lower() in ("true", "1")
 
     def wire_name(self) -> str:
@@ -238,14 +231,14 @@ class GeminiModel(RealtimeModel):
             return name if name.startswith(("models/", "tunedModels/")) else f"models/{name}"
         if name.startswith("projects/"):
             return name
-        project = self.project or _environment("GOOGLE_CLOUD_PROJECT")
+        project = self.project or environment("GOOGLE_CLOUD_PROJECT")
         if project is None:
             raise MisconfiguredError("no project: set GOOGLE_CLOUD_PROJECT, or pass project=… to live()")
         full = name if name.startswith("publishers/") else f"publishers/google/models/{name.removeprefix('models/')}"
         return f"projects/{project}/locations/{self._location()}/{full}"
 
     def _location(self) -> str:
-        location = self.location or _environment("GOOGLE_CLOUD_LOCATION") or "global"
+        location = self.location or environment("GOOGLE_CLOUD_LOCATION") or "global"
         if not location.replace("-", "").isalnum():
             raise MisconfiguredError(f"location={location!r} is invalid: use one such as 'us-central1'")
         return location
@@ -262,24 +255,19 @@ class GeminiModel(RealtimeModel):
             version = self.api_version or (_TOKEN_VERSION if token else "v1")
             method = "BidiGenerateContentConstrained" if token else "BidiGenerateContent"
             path = f"/ws/{_SERVICE}.{version}.GenerativeService.{method}"
-        return _address(self._base_url(), _SOCKET_SCHEMES, path)
+        return self._address(SOCKET_SCHEMES, path)
 
     def _base_url(self) -> str:
         if not self._on_vertex():
-            return self.base_url or _environment("GOOGLE_GEMINI_BASE_URL") or _BASE_URL
+            return self.base_url or environment("GOOGLE_GEMINI_BASE_URL") or _BASE_URL
         location = self._location()
         host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
-        return self.base_url or _environment("GOOGLE_VERTEX_BASE_URL") or f"https://{host}"
+        return self.base_url or environment("GOOGLE_VERTEX_BASE_URL") or f"https://{host}"
 
-    def _check_secure(self, url: str) -> None:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        near = host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
-        if parts.scheme in ("http", "ws") and not near and not self.insecure:
-            raise MisconfiguredError(
-                "the base URL has no TLS, so the key would cross the network in the open: use https:// or wss://, "
-                "or allow it with live(…, insecure=True)"
-            )
+    def _address(self, schemes: Mapping[str, str], path: str) -> str:
+        variable = "GOOGLE_VERTEX_BASE_URL" if self._on_vertex() else "GOOGLE_GEMINI_BASE_URL"
+        parts = base_parts(self._base_url(), schemes, called=f"base_url or {variable}", example=_BASE_URL)
+        return urlunsplit((schemes[parts.scheme], parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
 
     def _credentials(self, secret: Secret | None, more: Headers) -> Secret | None:
         """The key or token to send; ``None`` where a header of the caller's stands for it.
@@ -292,20 +280,17 @@ class GeminiModel(RealtimeModel):
             return None
         if self._on_vertex():
             token = self.access_token() if callable(self.access_token) else self.access_token
-            key = secret or (Secret(token) if token else None)
+            key, called = secret or (Secret(token) if token else None), "access token"
             missing = "no access token: pass access_token=… to live(), or connect with credential=…"
         else:
-            found = self.api_key or _environment("GOOGLE_API_KEY") or _environment("GEMINI_API_KEY")
-            key = secret or (Secret(found) if found else None)
+            key = secret or self.api_key or as_secret(environment("GOOGLE_API_KEY", "GEMINI_API_KEY"))
+            called = "API key"
             missing = (
                 "no API key: set the environment variable GEMINI_API_KEY or GOOGLE_API_KEY, pass api_key=… to live(), "
                 "or connect with credential=…"
             )
-        key = None if key is None else Secret(key.reveal().strip())
-        if not key:
+        if (key := possible_key(key, called=called)) is None:
             raise MisconfiguredError(missing)
-        if not _is_possible(key):
-            raise MisconfiguredError("the key holds white space or characters that no key has: copy it again")
         return key
 
     def _headers(self, key: Secret | None, more: Headers) -> dict[str, str | Secret]:
@@ -327,33 +312,8 @@ def _is_token(key: Secret | None) -> bool:
     return key is not None and key.reveal().startswith(_TOKEN)
 
 
-def _is_possible(key: Secret) -> bool:
-    text = key.reveal()
-    return text.isascii() and text.isprintable() and " " not in text
-
-
-def _environment(name: str) -> str | None:
-    return os.environ.get(name, "").strip() or None
-
-
 def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _address(base: str, schemes: Mapping[str, str], path: str) -> str:
-    fix = f"use one like {_BASE_URL}"
-    if any(letter.isspace() or not letter.isprintable() for letter in base):
-        raise MisconfiguredError(f"the base URL holds white space: {fix}")
-    try:
-        parts = urlsplit(base)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise MisconfiguredError(f"the base URL is not a URL: {fix}") from None
-    if parts.scheme not in schemes or not host:
-        raise MisconfiguredError(f"the base URL has no host or the wrong scheme {parts.scheme!r}: {fix}")
-    if parts.username is not None or parts.password is not None:
-        raise MisconfiguredError("the base URL holds a user name or password: pass api_key=… or headers=… instead")
-    return urlunsplit((schemes[parts.scheme], parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
 
 
 def _minted(answer: Mapping[str, Any], expires_at: datetime) -> Credential | ProtocolError:
