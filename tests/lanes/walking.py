@@ -30,6 +30,11 @@ def _attributes(thing: object) -> Iterator[tuple[str, Any]]:
             continue
 
 
+def _is_ours(kind: type) -> bool:
+    """Some classes of other libraries have no text for a module."""
+    return str(kind.__module__).startswith("kernl_rt")
+
+
 def _parts(thing: object) -> Iterator[tuple[str, Any]]:
     if isinstance(thing, dict):
         for key, value in list(thing.items()):
@@ -38,7 +43,7 @@ def _parts(thing: object) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, _ITERATED):
         for value in list(thing):
             yield "[]", value
-    elif type(thing).__module__.startswith("kernl_rt") and not isinstance(thing, type):
+    elif _is_ours(type(thing)) and not isinstance(thing, type):
         for name, value in _attributes(thing):
             yield f".{name}", value
 
@@ -66,4 +71,4 @@ def census() -> Counter[str]:
     for _ in range(3):
         gc.collect()
     kinds = (type(thing) for thing in gc.get_objects())
-    return Counter(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if kind.__module__.startswith("kernl_rt"))
+    return Counter(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if _is_ours(kind))
