@@ -72,9 +72,9 @@ _HEAD = """\
 
 <!-- Written by docs/make_capabilities.py from the profiles of the models. Change those, not this page. -->
 
-What a session does with a model follows from its profile, `model.capabilities`, and never from its name. A "–" is either
-made up for or refused before anything is sent, as the page of the provider says. A profile may differ from one model
-of a provider to another; these are the newest.
+What a session does with a model follows from its profile, `model.capabilities`, and never from its name. A "–" is
+either made up for or refused before anything is sent, as the page of the provider says. A profile may differ from one
+model of a provider to another; these are the newest.
 
 """
 
@@ -82,9 +82,7 @@ of a provider to another; these are the newest.
 def page() -> str:
     head = "| | " + " | ".join(name for name, _ in MODELS) + " |\n"
     line = "|---|" + "---|" * len(MODELS) + "\n"
-    rows = (
-        f"| {what} | " + " | ".join(say(model.capabilities) for _, model in MODELS) + " |\n" for what, say in ROWS
-    )
+    rows = (f"| {what} | " + " | ".join(say(model.capabilities) for _, model in MODELS) + " |\n" for what, say in ROWS)
     return _HEAD + head + line + "".join(rows)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "OBJECT",
     "TEXT",
     "TEXTS",
+    "TOKENS",
     "Field",
     "Foreign",
     "Kind",
@@ -104,13 +105,13 @@ class _Boolean(Kind):
 
 
 class _Integer(Kind):
-    def __init__(self, lowest: int) -> None:
-        self.lowest = lowest
+    def __init__(self, lowest: int, highest: int = LIMIT) -> None:
+        self.lowest, self.highest = lowest, highest
 
     def decode(self, value: Any) -> int:
         if type(value) is not int:
             raise _expected("a whole number", value)
-        if not self.lowest <= value <= LIMIT:
+        if not self.lowest <= value <= self.highest:
             raise Misfit("the number is out of range")
         return value
 
@@ -192,6 +193,8 @@ TEXT: Kind = _Text()
 BOOLEAN: Kind = _Boolean()
 #: Not negative: indices, tokens, milliseconds.
 COUNT: Kind = _Integer(0)
+#: Tokens are added up: what is believed of one message leaves room for many.
+TOKENS: Kind = _Integer(0, 10**12)
 INTEGER: Kind = _Integer(-LIMIT)
 NUMBER: Kind = _Number()
 OBJECT: Kind = _Object()

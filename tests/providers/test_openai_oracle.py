@@ -25,8 +25,8 @@ from kernl_rt.config import (
     TurnDetection,
     Voice,
 )
-from kernl_rt.providers.openai import OpenAICodec
 from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
+from kernl_rt.providers.openai import OpenAICodec
 
 pydantic = pytest.importorskip("pydantic", reason="pydantic, the openai package's, is not installed")
 oracle = pytest.importorskip("openai.types.realtime", reason="the openai package is not installed")

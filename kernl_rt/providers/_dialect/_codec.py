@@ -29,7 +29,6 @@ _WORTH_CUTTING = 512
 #: How far into a frame the sound may begin. All that OpenAI sends before it takes 240 bytes.
 _HEAD = 1024
 #: OpenAI's live models are read and written in the same way.
-_read_object, _to_json = read_object, write_json
 
 
 class Dialect:
@@ -127,16 +126,16 @@ class OpenAICodec:
         frame: Any = None
         try:
             frame = read_object(message)
-            name = _name_of(frame)
+            name = name_of(frame)
             struct = self._dialect.server_by_type.get(name)
             if struct is None:
-                return (ev.RawServerEvent(name, frame, event_id=_event_id(frame)),)
+                return (ev.RawServerEvent(name, frame, event_id=event_id_of(frame)),)
             event = _decode_struct(struct, frame, name)
         except ProtocolError as error:
             # A new error, because the traceback of this one would keep the frame alive, and show it to whoever prints
             # local variables.
             cause = ProtocolError(str(error))
-            return (ev.SessionError(str(error), source="protocol", cause=cause, event_id=_event_id(frame)),)
+            return (ev.SessionError(str(error), source="protocol", cause=cause, event_id=event_id_of(frame)),)
         if type(event) is ev.SessionError:
             self._expired = self._expired or not self._dialect.expired.isdisjoint((event.code, event.type))
             event = attrs.evolve(event, message=self._redact(event.message))
@@ -187,10 +186,10 @@ class OpenAICodec:
             ProtocolError: the frame cannot be understood; says what is wrong and where.
         """
         frame = read_object(message)
-        name = _name_of(frame)
+        name = name_of(frame)
         struct = self._dialect.client_by_type.get(name)
         if struct is None:
-            return ev.RawClientEvent(frame, event_id=_event_id(frame))
+            return ev.RawClientEvent(frame, event_id=event_id_of(frame))
         event: ClientEvent = _decode_struct(struct, frame, name)
         return event
 
@@ -229,14 +228,14 @@ def _in_openai_terms(event: ClientEvent) -> ClientEvent:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _name_of(frame: dict[str, Any]) -> str:
+def name_of(frame: dict[str, Any]) -> str:
     name = frame.get("type")
     if type(name) is not str:
         raise ProtocolError("the frame's type is missing" if name is None else "the frame's type is not a text")
     return name
 
 
-def _event_id(frame: Any) -> str | None:
+def event_id_of(frame: Any) -> str | None:
     name = frame.get("event_id") if type(frame) is dict else None
     return name if type(name) is str else None
 

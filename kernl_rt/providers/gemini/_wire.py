@@ -18,9 +18,9 @@ from kernl_rt import events as ev
 from kernl_rt.items import NOTHING, as_tuple
 from kernl_rt.providers._fields import (
     BOOLEAN,
-    COUNT,
     OBJECT,
     TEXT,
+    TOKENS,
     Field,
     Kind,
     ListOf,
@@ -217,16 +217,16 @@ class _Usage(Kind):
         )
 
 
-_COUNTS = ListOf(_Table(_Count, Field("modality"), Field("tokenCount", "tokens", COUNT)), most=50)
+_COUNTS = ListOf(_Table(_Count, Field("modality"), Field("tokenCount", "tokens", TOKENS)), most=50)
 _TOKENS = _Table(
     _Tokens,
-    Field("promptTokenCount", "prompt", COUNT),
-    Field("responseTokenCount", "response", COUNT),
-    Field("candidatesTokenCount", "candidates", COUNT),
-    Field("totalTokenCount", "total", COUNT),
-    Field("cachedContentTokenCount", "cached", COUNT),
-    Field("thoughtsTokenCount", "thoughts", COUNT),
-    Field("toolUsePromptTokenCount", "tool_use", COUNT),
+    Field("promptTokenCount", "prompt", TOKENS),
+    Field("responseTokenCount", "response", TOKENS),
+    Field("candidatesTokenCount", "candidates", TOKENS),
+    Field("totalTokenCount", "total", TOKENS),
+    Field("cachedContentTokenCount", "cached", TOKENS),
+    Field("thoughtsTokenCount", "thoughts", TOKENS),
+    Field("toolUsePromptTokenCount", "tool_use", TOKENS),
     Field("promptTokensDetails", "prompt_details", _COUNTS),
     Field("responseTokensDetails", "response_details", _COUNTS),
     Field("candidatesTokensDetails", "candidates_details", _COUNTS),

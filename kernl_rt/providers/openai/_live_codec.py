@@ -19,8 +19,9 @@ from kernl_rt.config import SessionConfig
 from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolError, SessionExpired
 from kernl_rt.items import ConversationItem, FunctionCall, FunctionCallOutput, Message
-from kernl_rt.providers._dialect._codec import _event_id, _name_of, _read_object, _to_json
+from kernl_rt.providers._dialect._codec import event_id_of, name_of
 from kernl_rt.providers._fields import Misfit
+from kernl_rt.providers._json import read_object, write_json
 from kernl_rt.providers.openai._live_config import (
     Delegation,
     check_live,
@@ -117,11 +118,11 @@ class LiveCodec:
         """
         frame: Any = None
         try:
-            frame = _read_object(message)
-            name = _name_of(frame)
+            frame = read_object(message)
+            name = name_of(frame)
             struct = SERVER.get(name)
             if struct is None:
-                return (ev.RawServerEvent(name, frame, event_id=_event_id(frame)),)
+                return (ev.RawServerEvent(name, frame, event_id=event_id_of(frame)),)
             try:
                 return self._events(name, struct.decode(frame))
             except Misfit as misfit:
@@ -130,7 +131,7 @@ class LiveCodec:
             # A new error, because the traceback of this one would keep the frame alive.
             cause = ProtocolError(str(error))
             left = self._spans.taken()
-            return (*left, ev.SessionError(str(error), source="protocol", cause=cause, event_id=_event_id(frame)))
+            return (*left, ev.SessionError(str(error), source="protocol", cause=cause, event_id=event_id_of(frame)))
 
     def _events(self, name: str, said: Any) -> Sequence[ServerEvent]:
         spans = self._spans
@@ -202,7 +203,7 @@ class LiveCodec:
             request, spans.request = spans.request, ""
             known = tool.parameters.get("properties")
             takes = isinstance(known, Mapping) and "request" in known
-            arguments = _to_json({"request": request.strip()} if takes else {})
+            arguments = write_json({"request": request.strip()} if takes else {})
             self._work.delegated(handed.id, tool.name)
             spans.call(FunctionCall(tool.name, arguments, handed.id), {"delegation_id": handed.id})
             spans.close("completed")
@@ -271,7 +272,7 @@ class LiveCodec:
                     return (_frame("session.input_audio.unmute", event.event_id),)
                 case ev.RawClientEvent():
                     named = {} if event.event_id is None else {"event_id": event.event_id}
-                    return (_to_json({**named, **event.data}),)
+                    return (write_json({**named, **event.data}),)
         except _Refused as refusal:
             self._refuse(event, str(refusal))
             return ()
@@ -421,7 +422,7 @@ _HOW: dict[type, str] = {
 
 def _frame(type: str, event_id: str | None, **fields: Any) -> str:
     named = {} if event_id is None else {"event_id": event_id}
-    return _to_json({"type": type, **named, **fields})
+    return write_json({"type": type, **named, **fields})
 
 
 def _named(said: Any) -> dict[str, Any]:
