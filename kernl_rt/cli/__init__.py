@@ -24,7 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: wrong usage, ``--help`` or ``--version``.
     """
+    import logging
+
     from kernl_rt.cli._parser import parse
     from kernl_rt.cli._run import perform
 
+    # A command says itself what matters; without a handler, warnings would be written between its lines.
+    logging.getLogger("kernl_rt").addHandler(logging.NullHandler())
     return perform(parse(argv))

@@ -14,15 +14,15 @@ pytestmark = pytest.mark.timeout(60)
 
 #: Seeds that have a test of their own below.
 NAMED = {30, 58, 85}
-SEEDS = [seed for seed in range(20, 66) if seed not in NAMED]
+SEEDS = [seed for seed in range(20, 44) if seed not in NAMED]
 
 
 @pytest.mark.parametrize("tenth", range(4))
 def test_every_promise_is_kept(tenth: int, backend: Backend) -> None:
     report = campaign(SEEDS[tenth::4], backend)
     report.raise_for_violations()
-    assert report.calls >= 11
-    assert report.answered >= 4, "hardly any call comes to its question: the end is not looked at any more"
+    assert report.calls >= 5
+    assert report.answered >= 2, "hardly any call comes to its question: the end is not looked at any more"
     assert report.slowest < 60
 
 

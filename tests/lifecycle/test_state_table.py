@@ -162,7 +162,7 @@ async def session_in(state: str) -> AsyncIterator[RealtimeSession[Any]]:
             group.start_soon(run)
             await quiet()
         if state == "reconnecting":
-            model._acknowledge = False
+            model.hang(attempts=100)  # no other link comes up, however soon it is dialled
             model.peer.hang_up(1011, "try again")
             await quiet()
         elif state == "closing":
