@@ -31,8 +31,12 @@ def python(session: nox.Session, *arguments: str, **environment: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite, on all cores; arguments after ``--`` go to pytest."""
-    python(session, "pytest", "-n", "auto", "--dist", "loadfile", *session.posargs)
+    """The test suite, on all cores; arguments after ``--`` go to pytest.
+
+    Two processes for each core: those that wait for real sockets and programs leave it to the others.
+    """
+    workers = str(2 * (os.cpu_count() or 1))
+    python(session, "pytest", "-n", workers, "--dist", "loadfile", *session.posargs)
 
 
 @nox.session
