@@ -13,6 +13,7 @@ What does not fit raises :class:`Misfit`, which names the place and the expectat
 
 from __future__ import annotations
 
+import builtins
 from abc import ABC, abstractmethod
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
@@ -235,10 +236,10 @@ class Field:
     __slots__ = ("attribute", "key", "kind", "required")
 
     def __init__(self, key: str, attribute: str | None = None, kind: Kind = TEXT, *, required: bool = False) -> None:
-        self.key = key
-        self.attribute = attribute or key
-        self.kind = kind
-        self.required = required
+        self.key: str = key
+        self.attribute: str = attribute or key
+        self.kind: Kind = kind
+        self.required: bool = required
 
 
 class _Row:
@@ -281,9 +282,9 @@ class Struct(Kind):
         fixed: Mapping[str, Any] | None = None,
         make: Callable[..., Any] | None = None,
     ) -> None:
-        self.cls = cls
-        self.type = type
-        self.fixed = dict(fixed or {})
+        self.cls: builtins.type = cls
+        self.type: str | None = type
+        self.fixed: dict[str, Any] = dict(fixed or {})
         self._make = make or cls
         self._rows = tuple(_Row(field, cls) for field in fields)
         self._by_key = {row.key: row for row in self._rows}

@@ -49,17 +49,17 @@ class Dialect:
         aliases: Mapping[str, str] = {},
         expired: Sequence[str] = ("session_expired",),
     ) -> None:
-        self.name = name
-        self.expired = frozenset(expired)
-        self.audio = audio
-        self.server_by_type = {struct.type: struct for struct in server}
-        self.server_by_class = _by_class(server)
+        self.name: str = name
+        self.expired: frozenset[str] = frozenset(expired)
+        self.audio: Struct = audio
+        self.server_by_type: dict[str | None, Struct] = {struct.type: struct for struct in server}
+        self.server_by_class: dict[type, list[Struct]] = _by_class(server)
         self.server_by_class[ev.ToolStarted] = self.server_by_class[ev.OutputItemAdded]
         self.server_by_class[ev.SessionError] = [self.server_by_type["error"]]
         for alias, known in aliases.items():
             self.server_by_type[alias] = self.server_by_type[known]
-        self.client_by_type = {struct.type: struct for struct in client}
-        self.client_by_class = _by_class(client)
+        self.client_by_type: dict[str | None, Struct] = {struct.type: struct for struct in client}
+        self.client_by_class: dict[type, list[Struct]] = _by_class(client)
 
     def struct_for(self, table: Mapping[type, list[Struct]], event: ServerEvent | ClientEvent) -> Struct:
         """
