@@ -32,6 +32,7 @@ __all__ = [
     "LIMIT",
     "NUMBER",
     "OBJECT",
+    "STAMP",
     "TEXT",
     "TEXTS",
     "TOKENS",
@@ -118,10 +119,13 @@ class _Integer(Kind):
 
 
 class _Number(Kind):
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
+
     def decode(self, value: Any) -> float:
         if type(value) is not int and type(value) is not float:
             raise _expected("a number", value)
-        if not -LIMIT <= value <= LIMIT:
+        if not -self.limit <= value <= self.limit:
             raise Misfit("the number is out of range")
         return value
 
@@ -198,6 +202,8 @@ COUNT: Kind = _Integer(0)
 TOKENS: Kind = _Integer(0, 10**12)
 INTEGER: Kind = _Integer(-LIMIT)
 NUMBER: Kind = _Number()
+#: A place on a timeline, in milliseconds: sound is added to it, so it leaves room for more.
+STAMP: Kind = _Number(10**12)
 OBJECT: Kind = _Object()
 TEXTS: Kind = _Texts()
 BASE64: Kind = _Base64()

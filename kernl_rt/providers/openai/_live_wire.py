@@ -13,7 +13,7 @@ from typing import Any
 from attrs import field, frozen
 
 from kernl_rt.items import NOTHING
-from kernl_rt.providers._fields import BASE64, COUNT, NUMBER, OBJECT, TEXT, Field, Struct
+from kernl_rt.providers._fields import BASE64, COUNT, NUMBER, OBJECT, STAMP, TEXT, Field, Struct
 
 __all__ = [
     "INNER",
@@ -137,7 +137,7 @@ class Fault(_Said):
 
 
 _IDS = (Field("event_id"), Field("client_event_id"))
-_TIMES = (Field("start_ms", kind=NUMBER), Field("end_ms", kind=NUMBER))
+_TIMES = (Field("start_ms", kind=STAMP), Field("end_ms", kind=STAMP))
 _SECONDS = Struct(_Seconds, Field("seconds", kind=NUMBER))
 _DELEGATION = Struct(_Delegation, Field("id"), Field("target"), Field("response_id"))
 _ERROR = Struct(_Error, Field("message"), Field("code"), Field("type"), Field("param"), Field("client_event_id"))
