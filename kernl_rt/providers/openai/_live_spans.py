@@ -32,6 +32,8 @@ from kernl_rt.providers.openai._live_wire import Fragment, Sound
 
 __all__ = ["PATIENCE", "Names", "Spans", "is_loud"]
 
+#: No conversation lasts so long (milliseconds): a stamp beyond it moves nothing.
+_LATEST = 1e12
 #: Milliseconds that a reply that was asked for may take to begin.
 PATIENCE = 10_000.0
 #: A sample above this is no silence: 1/128 of full scale, -42 dB.
@@ -128,7 +130,7 @@ class Spans:
 
     def reach(self, ms: float | None) -> None:
         """Something says that it happened at this moment."""
-        if ms is not None and ms > self.now:
+        if ms is not None and _LATEST > ms > self.now:
             if self._reply is not None and self._reply.loud:
                 # It speaks without a pause: the sound's own clock was behind, and nothing was silent.
                 self._reply.last += ms - self.now
@@ -189,7 +191,7 @@ class Spans:
         if loud:
             self._open()
         reply = self._reply
-        self.now = max(self.now, then)
+        self.now = max(self.now, min(then, _LATEST))
         if reply is None or not (loud or reply.begun):
             self._out.append(ev.TimelineAdvanced(self.now, extra=_rest(said)))
         else:
