@@ -86,6 +86,10 @@ class Latency:
         """Replies whose sound has come and has not been heard."""
         return [key for key, reply in self._replies.items() if reply.audio_at is not None]
 
+    @property
+    def any_unheard(self) -> bool:
+        return bool(self._replies and self.unheard)
+
     def heard(self, key: str, at: float | None) -> LatencyMeasured | None:
         """The reply's first sound was heard, or never will be (``None``). It is measured once."""
         reply = self._replies.get(key)

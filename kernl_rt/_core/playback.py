@@ -97,7 +97,7 @@ class Playback:
     @property
     def paused(self) -> int:
         """Bytes that stand still."""
-        return sum(stretch.size for stretch in self._paused)
+        return sum(stretch.size for stretch in self._paused) if self._paused else 0
 
     def unheard(self, response_id: str | None) -> bool:
         """Whether sound of this response waits to be heard."""
@@ -110,13 +110,6 @@ class Playback:
             return None
         since, start = self._anchor
         return since + self._format.ms(self._sent - start) / 1000
-
-    def current(self) -> tuple[str, int] | None:
-        """The item being heard and how much of it, in whole milliseconds; ``None`` where all is quiet."""
-        for stretch in self._stretches:
-            if stretch.end > self._heard or stretch.open:
-                return stretch.item_id, self._heard_of(stretch.item_id, stretch.content_index)
-        return None
 
     def sent(
         self,
@@ -251,6 +244,10 @@ class Playback:
     def withdraw_paused(self, response_id: str | None) -> None:
         """Of what stands still, this response will not be played."""
         self._paused = deque(s for s in self._paused if s.response_id != response_id)
+
+    @property
+    def any_begun(self) -> bool:
+        return bool(self._begun)
 
     def begun(self) -> list[tuple[str | None, int]]:
         """The responses that began to be heard since the last call, and how many bytes ago."""

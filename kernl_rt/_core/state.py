@@ -48,6 +48,7 @@ MALFORMED = 20
 MALFORMED_SECONDS = 10.0
 #: So many finished replies are remembered, to know their late events.
 _REMEMBERED = 64
+_NEVER = float("inf")
 
 
 @frozen
@@ -192,12 +193,12 @@ class State:
         """The name of a reply, also where the provider gives it none."""
         return response_id or self.arbiter.running or ""
 
-    def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND) -> None:
+    def send(self, event: ClientEvent, lane: Lane = Lane.COMMAND, *, captured: bool = False) -> None:
         """Say it to the provider. Without a link it waits for the next, unless it was about what the last one said."""
-        if lane is Lane.AUDIO and not isinstance(event, ResponseCreate):
+        if lane is Lane.AUDIO and type(event) is not ResponseCreate:
             self.utterance.add(event, brief=self.turn.idle, offline=not self.lifecycle.linked)
         if self.lifecycle.status != "reconnecting":
-            self.out.append(Send(event, lane))
+            self.out.append(Send(event, lane, captured))
         elif lane is Lane.COMMAND:
             self.unsaid.append(event)
 
@@ -209,10 +210,10 @@ class State:
     def emit(self, event: Any) -> None:
         self.out.append(Emit(event))
         # The history holds every call with its outcome, also where the provider has no items for them.
-        if isinstance(event, ToolCalled):
+        if type(event) is ToolCalled:
             self.conversation.called(event)
             self.history_changed()
-        elif isinstance(event, ToolFinished):
+        elif type(event) is ToolFinished:
             self.conversation.finished(event)
             self.history_changed()
 
@@ -263,23 +264,27 @@ class State:
     @property
     def waiting(self) -> bool:
         """Whether something waits for quiet, or to be heard."""
-        return bool(self.arbiter.waiting or self.farewell is not None or self.tools.any_held)
+        return bool(self.arbiter.waiting) or self.farewell is not None or self.tools.any_held
 
     @property
     def deadline(self) -> float | None:
-        """When time alone will change something."""
-        times = [self.arbiter.deadline, self.tools.deadline, self.changes.deadline, self.redial.rotate_at]
-        times.append(self.dead_air_at)
-        if self.pause is not None:
-            times.append(self.pause.resume_at)
-        times.append(self.holdback.deadline)
-        if self.latency.unheard:
-            times.append(self.playback.begins_at())
-        if self.farewell is not None:
-            times.append(self.farewell.give_up_at)
-        if self.waiting:
-            times.append(self.playback.heard_at())
-        return min((time for time in times if time is not None), default=None)
+        """When time alone will change something. Worked out after every input: what is idle costs next to nothing."""
+        due = _NEVER
+        for at in (
+            self.arbiter.deadline,
+            self.tools.deadline,
+            self.changes.deadline,
+            self.redial.rotate_at,
+            self.holdback.deadline,
+            self.dead_air_at,
+            None if self.pause is None else self.pause.resume_at,
+            None if self.farewell is None else self.farewell.give_up_at,
+            self.playback.begins_at() if self.latency.any_unheard else None,
+            self.playback.heard_at() if self.waiting else None,
+        ):
+            if at is not None and at < due:
+                due = at
+        return None if due == _NEVER else due
 
     @property
     def dead_air_at(self) -> float | None:
@@ -288,16 +293,19 @@ class State:
         if limit is None or not self.lifecycle.linked:
             return None
         inferred = self.settings.capabilities.synthesises_turns
-        if self.arbiter.running is None and self.turn.awaiting is None:
-            # A reply that is only inferred is owed from the moment in which it was asked for.
-            asked_at = self.arbiter.asked_at if inferred and self.redial.on else None
-            busy = asked_at is None or self.tools.open_calls()
-            return None if busy or asked_at is None else max(self.model_heard_at, asked_at) + limit
-        if inferred and self.turn.awaiting is None and any(part is AudioDelta for part, _ in self.finals):
-            return None  # its sound is complete: the provider waits until it has been heard
-        if self.arbiter.running is not None and self.provider_calls:
-            return None  # a tool server works, of which the provider has no news
-        return self.model_heard_at + limit
+        running = self.arbiter.running is not None
+        if self.turn.awaiting is not None:
+            silent = running and bool(self.provider_calls)
+            return None if silent else self.model_heard_at + limit
+        if running:
+            # Its sound is complete, and the provider waits until it has been heard; or a tool server is at work.
+            said = inferred and any(part is AudioDelta for part, _ in self.finals)
+            return None if said or self.provider_calls else self.model_heard_at + limit
+        # A reply that is only inferred is owed from the moment in which it was asked for.
+        asked_at = self.arbiter.asked_at if inferred and self.redial.on else None
+        if asked_at is None or self.tools.open_calls():
+            return None
+        return max(self.model_heard_at, asked_at) + limit
 
     def settle_wishes(self, wishes: tuple[Wish, ...] | list[Wish], error: CommandError) -> bool:
         """Replies that will not come. Returns whether anybody is told."""

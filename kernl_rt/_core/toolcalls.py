@@ -201,10 +201,12 @@ class ToolLedger:
 
     @property
     def any_held(self) -> bool:
-        return any(call.state == "held" for call in self.open_calls())
+        return bool(self._groups) and any(call.state == "held" for call in self.open_calls())
 
     @property
     def deadline(self) -> float | None:
         """When the next unanswered question for consent counts as a no."""
+        if not self._groups:
+            return None
         times = [call.deny_at for call in self.open_calls() if call.state == "asking" and call.deny_at is not None]
         return min(times, default=None)

@@ -87,27 +87,29 @@ class Driver:
         self._queue: deque[inputs.Input] = deque()
         self._feeding = False
         self._home = Home.here()
+        self._now = self._home.clock
+        #: Until when the clock's task sleeps, at the latest.
+        self._sleeps_until = math.inf
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def feed(self, input: inputs.Input) -> None:
+        queue = self._queue
         if type(input) is ResponseCreated and (asked := self.machine.asked) is not None and self.outbox.recall(asked):
-            self._queue.append(inputs.RequestOvertaken(asked))
-        self._queue.append(input)
+            queue.append(inputs.RequestOvertaken(asked))
+        queue.append(input)
         if self._feeding:
             return
         self._feeding = True
         try:
-            while self._queue:
-                self._step(self._queue.popleft())
+            while queue:
+                self._step(queue.popleft())
         finally:
             self._feeding = False
 
     def _step(self, input: inputs.Input) -> None:
-        machine = self.machine
-        before = machine.deadline
         heard: list[Any] = []
-        for action in machine.feed(input, anyio.current_time()):
+        for action in self.machine.feed(input, self._now()):
             if type(action) is actions.Emit:
                 heard.append(action.event)
             else:
@@ -120,9 +122,16 @@ class Driver:
                 interrupt = interrupt or exc
         if interrupt is not None:
             raise interrupt
-        deadline = machine.deadline
-        if deadline is not None and deadline < (math.inf if before is None else before):
+        deadline = self.machine.deadline
+        if deadline is not None and deadline < self._sleeps_until:
+            self._sleeps_until = deadline
             self.clock_gate.open()
+
+    def next_deadline(self) -> float | None:
+        """When the clock's task is to feed a ``Tick``; it is woken if that moves nearer, and may sleep on otherwise."""
+        deadline = self.machine.deadline
+        self._sleeps_until = math.inf if deadline is None else deadline
+        return deadline
 
     def command(self, verb: str, make: Callable[[int], inputs.Input]) -> Command[Any]:
         """Feed a verb of the caller's, and give its handle."""
@@ -234,7 +243,8 @@ class Driver:
         names = topics_of(event)
         if type(event) is SessionError and not self._somebody_hears(names):
             self._unheard(event)
-        self._push(names, event)
+        if self.streams.any:
+            self._push(names, event)
         self.emitter.emit(names, event, self._listener_failed, self._listener_stalled)
 
     def _push(self, names: tuple[str, ...], event: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+from collections.abc import Callable
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import EventLoopToken, current_token
@@ -23,6 +25,12 @@ class Home:
     @classmethod
     def here(cls) -> Home:
         return cls(os.getpid(), threading.get_ident(), current_token())
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """``anyio.current_time`` of this loop, which need not look each time for the loop that runs."""
+        loop = self.loop.native_token
+        return loop.time if isinstance(loop, asyncio.AbstractEventLoop) else self.loop.backend_class.current_time
 
     def check(self, verb: str) -> None:
         """

@@ -75,7 +75,7 @@ async def channel_out(driver: Driver, channel: RealtimeChannel) -> None:
 async def clock(driver: Driver) -> None:
     """Time → machine."""
     while True:
-        deadline = driver.machine.deadline
+        deadline = driver.next_deadline()
         if deadline is None:
             await driver.clock_gate.wait()
             continue

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -91,7 +92,7 @@ class Runner:
             raise self._closed_early()
         self.model.check(config)
         driver = self._drive(config)
-        link = Link(driver, self.model, lambda resume: self._dial(config, resume), self.options.timeout)
+        link = Link(driver, self.model, lambda resume: self._dial(driver, resume), self.options.timeout)
         try:
             async with anyio.create_task_group() as nursery:
                 with anyio.CancelScope() as self._connecting:
@@ -158,11 +159,10 @@ class Runner:
             )
         )
 
-    def _dial(self, config: SessionConfig, resume: str | None) -> AbstractAsyncContextManager[RealtimeConnection]:
+    def _dial(self, driver: Driver, resume: str | None) -> AbstractAsyncContextManager[RealtimeConnection]:
         options = self.options if resume is None else evolve(self.options, resume=resume)
-        driver = self.driver
-        now = driver.machine.config if driver is not None and self._started else config
-        return self.model.connect(now, options, credential=self.credential, transport=self.transport)
+        config = driver.machine.config
+        return self.model.connect(config, options, credential=self.credential, transport=self.transport)
 
     async def _converse(self, driver: Driver, task_status: TaskStatus[None]) -> None:
         """The clock, and what runs the user's functions. Leaves when the session is over, after all of it has ended."""
@@ -206,6 +206,10 @@ class Runner:
         return SessionStateError(f"the session was closed while it was connecting: {reason}")
 
 
+#: Channels offer other rates than their own where they can convert.
+_FIX = "channels convert between rates with soxr: pip install 'kernl_rt[audio]'"
+
+
 def _common(side: str, able: Any, wanted: Any) -> AudioFormat:
     """The first format of the channel's that the model knows too."""
     for format in wanted or able:
@@ -214,5 +218,5 @@ def _common(side: str, able: Any, wanted: Any) -> AudioFormat:
             return chosen
     raise MisconfiguredError(
         f"channel and model have no common {side} format: the channel has {', '.join(map(str, wanted))}, "
-        f"the model {', '.join(map(str, able))}; convert in the channel"
+        f"the model {', '.join(map(str, able))}; {_FIX if find_spec('soxr') is None else 'convert in the channel'}"
     )

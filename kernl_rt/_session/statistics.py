@@ -8,6 +8,7 @@ import anyio
 from attrs import frozen
 
 from kernl_rt._core.latency import Durations, Latency
+from kernl_rt._core.state import State
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.stream import BUFFER, Policy
 from kernl_rt.events import Usage
@@ -136,8 +137,13 @@ def statistics_of(driver: Driver) -> SessionStatistics:
         streams=tuple(StreamStatistics(len(s), s.peak, s.dropped, s.policy, s.limit) for s in driver.streams),
         dropped_events=dict(losses.dropped),
         slow_consumers=losses.slow,
-        discarded=dict(state.counts),
+        discarded=_discarded(state),
     )
+
+
+def _discarded(state: State) -> dict[str, int]:
+    gap = state.utterance.dropped_bytes
+    return {**state.counts, **({"gap_bytes": gap} if gap else {})}
 
 
 def _speaker_of(driver: Driver) -> SpeakerStatistics:

@@ -39,10 +39,18 @@ Policy: TypeAlias = Literal["shed", "drop_oldest", "block"]
 
 def topics_of(event: Any) -> tuple[str, ...]:
     """The names under which an event is heard: its topic, its kind, and ``"event"``."""
-    topic, kind = event.topic, event.kind
-    if topic is None or topic == kind:
-        return (kind, EVERYTHING)
-    return (topic, kind, EVERYTHING)
+    key = event.topic, event.kind
+    names = _NAMES.get(key)
+    if names is None:
+        topic, kind = key
+        names = (kind, EVERYTHING) if topic is None or topic == kind else (topic, kind, EVERYTHING)
+        if len(_NAMES) < _MOST_NAMES:  # the user's own events may be named by data
+            _NAMES[key] = names
+    return names
+
+
+_NAMES: dict[tuple[str | None, str], tuple[str, ...]] = {}
+_MOST_NAMES = 1_000
 
 
 @define
@@ -246,6 +254,10 @@ class Streams:
             self._streams.append(weakref.ref(stream, self._streams.remove))
         return stream
 
+    @property
+    def any(self) -> bool:
+        return bool(self._streams)
+
     def __iter__(self) -> Iterator[EventStream]:
         for ref in tuple(self._streams):
             stream = ref()
@@ -260,4 +272,6 @@ class Streams:
     @property
     def blocked(self) -> Room | None:
         """Where to wait for a stream that makes the session wait."""
+        if not self._streams:
+            return None
         return next((stream.room for stream in self if stream.room.missing), None)

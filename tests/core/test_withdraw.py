@@ -64,8 +64,8 @@ def test_the_clock_goes_on() -> None:
     playback.withdraw("r1", None, 10.5)
     assert playback.begun() == [("r1", 0), ("r2", 0)]
     assert playback.heard_at() == 11.0
-    playback.advance(10.75)
-    assert playback.current() == ("i2", 250)
+    (cut,) = playback.clear(None, 10.75)
+    assert (cut.item_id, cut.heard_ms, cut.received_ms) == ("i2", 250, 500)
 
 
 def test_when_sound_begins_to_be_heard() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from kernl_rt._core.actions import Lane, Send
+from kernl_rt._core.actions import Lane
 from kernl_rt._core.arbiter import ECHO, Wish
 from kernl_rt._core.configuration import Change
 from kernl_rt._core.inputs import (
@@ -62,15 +62,8 @@ def _append(state: State, audio: bytes, *, captured: bool) -> None:
     if state.muted:
         state.counts["muted_bytes"] += len(audio)
         return
-    turn = state.turn
-    turn.uncommitted += len(audio)
-    event = AudioInputAppend(audio)
-    linked = state.lifecycle.linked
-    state.utterance.add(event, brief=turn.idle, offline=not linked)
-    if linked:
-        state.out.append(Send(event, Lane.AUDIO, captured))
-    elif state.utterance.dropped_bytes:
-        state.counts["gap_bytes"] = state.utterance.dropped_bytes
+    state.turn.uncommitted += len(audio)
+    state.send(AudioInputAppend(audio), Lane.AUDIO, captured=captured)
 
 
 def played(state: State, event: AudioPlayed, now: float) -> None:

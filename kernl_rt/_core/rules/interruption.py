@@ -99,9 +99,7 @@ def conclude(state: State, cuts: list[Cut], now: float) -> None:
         _say(state, cuts, interruption)
         if changed:
             state.history_changed()
-        if interruption.reason == "connection_lost":
-            tools.cut_off(state, now, interruption.response_id)
-        else:
+        if interruption.reason != "connection_lost":  # the link's end has seen to its calls
             tools.interrupted(state, now, response_id=alone)
 
 

@@ -71,13 +71,20 @@ def lost(state: State, input: ConnectionLost, now: float) -> None:
         if _goodbye(error) and _peaceful(state):
             _end(state, None, "the server closed the connection")
             return
-        delay = state.redial.dropped(error, now, input.jitter)
-        if delay is not None:
-            drop(state, delay, str(error), now)
-            return
-    elif isinstance(error, ConnectionClosed):
+        _leave(state, error, str(error), now, input.jitter)
+        return
+    if isinstance(error, ConnectionClosed):
         error = ConnectError(f"the server closed the link before it accepted the configuration: {error}")
     _end(state, error, _gave_up(state, error))
+
+
+def _leave(state: State, error: Exception, reason: str, now: float, jitter: float) -> None:
+    """This link is of no use any more: to the next one, if there may be another."""
+    delay = state.redial.dropped(error, now, jitter)
+    if delay is None:
+        _end(state, error, _gave_up(state, error))
+    else:
+        drop(state, delay, reason, now)
 
 
 def _meaning(state: State, error: Exception) -> Exception:
@@ -151,12 +158,17 @@ def _end_reply(state: State, running: str, now: float) -> None:
             served = state.arbiter.release()
             again = served.wishes if served is not None else (Wish(),)
         _cut_off(state, running or None, now)
-    output = state.conversation.of_reply(running or None)
-    status: Literal["completed", "incomplete", "cancelled"] = "cancelled" if stopped else "incomplete"
-    response = Response(id=running or None, status="completed" if said and not stopped else status, output=output)
-    reply.done(state, ResponseDone(response), now)
+    _conclude(state, running, "cancelled" if stopped else "completed" if said else "incomplete", now)
     state.fenced.discard(running)
     state.arbiter.wish_again(again)
+
+
+def _conclude(
+    state: State, running: str, status: Literal["completed", "incomplete", "cancelled"], now: float
+) -> None:
+    """Say ourselves that the reply is over: the provider will not."""
+    output = state.conversation.of_reply(running or None)
+    reply.done(state, ResponseDone(Response(id=running or None, status=status, output=output)), now)
 
 
 def _cut_off(state: State, running: str | None, now: float) -> None:
@@ -273,17 +285,9 @@ def silent_too_long(state: State, now: float) -> None:
     owed = f"its reply {running or ''}".rstrip() if running is not None else "a reply to the human's turn"
     message = f"dead air: the provider owes {owed} and has said nothing for {state.settings.dead_air:g} seconds"
     if state.redial.on:
-        error = ConnectionClosed(1006, message)
-        delay = state.redial.dropped(error, now, 0.0)
-        if delay is None:
-            _end(state, error, _gave_up(state, error))
-        else:
-            drop(state, delay, message, now)
+        _leave(state, ConnectionClosed(1006, message), message, now, 0.0)
         return
     state.turn.awaiting = None
     state.emit(SessionError(message, code="dead_air", source="session"))
     if running is not None:
-        response = Response(
-            id=running or None, status="incomplete", output=state.conversation.of_reply(running or None)
-        )
-        reply.done(state, ResponseDone(response), now)
+        _conclude(state, running, "incomplete", now)

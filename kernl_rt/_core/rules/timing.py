@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from kernl_rt._core.actions import Emit, Send
 from kernl_rt._core.inputs import ActivityReported, ItemSubmitted, ReplyRequested, ToolReturned, TurnCommitted
@@ -24,17 +24,43 @@ from kernl_rt.events import (
 
 def after(state: State, input: Any, now: float) -> None:
     """Behind every rule: note when the human's turn ends, and when its answer is heard."""
-    _note(state, input, now)
     latency = state.latency
+    if type(input) in _NOTED:
+        _note(state, input, now)
     if latency.speech_at is not None:
         _barged_in(state, now)
-    at = input.at if isinstance(input, AudioPlayed) and input.at is not None else now
-    for response_id, ago in state.playback.begun():
-        _tell(state, latency.heard(response_id or "", at - ago / state.settings.output_format.bytes_per_second))
-    for key in latency.unheard:
+    if state.playback.any_begun:
+        at = input.at if isinstance(input, AudioPlayed) and input.at is not None else now
+        for response_id, ago in state.playback.begun():
+            _tell(state, latency.heard(response_id or "", at - ago / state.settings.output_format.bytes_per_second))
+    if latency.any_unheard:
+        _never_heard(state)
+
+
+def _never_heard(state: State) -> None:
+    """Replies whose first sound was dropped: all of it is gone, and none of it was heard."""
+    for key in state.latency.unheard:
         over = key in state.fenced or key in state.finished
         if over and not state.playback.unheard(key or None) and not state.holdback.holds(key):
-            _tell(state, latency.heard(key, None))
+            _tell(state, state.latency.heard(key, None))
+
+
+#: What :func:`_note` knows. Most of what comes is none of it: the deltas.
+_NOTED: Final = frozenset(
+    {
+        ActivityEnded,
+        ActivityReported,
+        ActivityStarted,
+        ItemSubmitted,
+        ReplyRequested,
+        ResponseCreated,
+        ResponseDone,
+        SpeechStarted,
+        SpeechStopped,
+        ToolReturned,
+        TurnCommitted,
+    }
+)
 
 
 def _note(state: State, input: Any, now: float) -> None:
