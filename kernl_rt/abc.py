@@ -89,7 +89,9 @@ class RealtimeConnection(ABC):
 
     @abstractmethod
     async def receive(self) -> Sequence[ServerEvent]:
-        """Every event that has arrived, at least one; waits for the first. Cancelling it loses nothing.
+        """The events that have arrived, at least one; waits for the first. Cancelling it loses nothing.
+
+        A long burst comes in pieces, with a turn for every other task between them.
 
         A frame that cannot be understood is a :class:`~kernl_rt.events.SessionError` with ``source="protocol"``, one of
         an unknown type a :class:`~kernl_rt.events.RawServerEvent`: neither ends the connection.

@@ -230,14 +230,15 @@ class SessionMachine:
         """The one way in. ``now`` is monotonic seconds and never falls."""
         state = self.state
         status = state.lifecycle.status
-        if (status == "closing" and type(input) not in _AFTER_CLOSE) or status == "closed":
+        kind = type(input)
+        if (status == "closing" and kind not in _AFTER_CLOSE) or status == "closed":
             return []
-        if type(input) not in _OURS:
-            if type(input) is not Ping:
+        if kind not in _OURS:
+            if kind is not Ping:
                 state.model_heard_at = now
             if _said_twice(state, input):
                 return []
-        RULES.get(type(input), _report)(state, input, now)
+        RULES.get(kind, _report)(state, input, now)
         if state.guardrails.on:
             guarding.after(state, input, now)
         timing.after(state, input, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import anyio
@@ -25,7 +25,7 @@ from kernl_rt._session.command import Command
 from kernl_rt._session.home import Home
 from kernl_rt._session.stream import Streams, topics_of
 from kernl_rt._session.watch import Watchdog
-from kernl_rt.events import Draining, Interrupted, LoopStalled, ResponseCreated, SessionError, SessionStuck
+from kernl_rt.events import Draining, Interrupted, LoopStalled, ResponseCreated, ServerEvent, SessionError, SessionStuck
 
 __all__ = ["Driver", "Gate"]
 
@@ -94,18 +94,37 @@ class Driver:
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def feed(self, input: inputs.Input) -> None:
-        queue = self._queue
-        if type(input) is ResponseCreated and (asked := self.machine.asked) is not None and self.outbox.recall(asked):
-            queue.append(inputs.RequestOvertaken(asked))
-        queue.append(input)
-        if self._feeding:
-            return
+        self._accept(input)
+        if not self._feeding:
+            self._feeding = True
+            try:
+                self._work()
+            finally:
+                self._feeding = False
+                self._set_clock()
+
+    def feed_all(self, events: Sequence[ServerEvent]) -> None:
+        """What came from the model at once. A link that is given up meanwhile has no more to say."""
         self._feeding = True
         try:
-            while queue:
-                self._step(queue.popleft())
+            for event in events:
+                if self.redial is not None:
+                    return
+                self._accept(event)
+                self._work()
         finally:
             self._feeding = False
+            self._set_clock()
+
+    def _accept(self, input: inputs.Input) -> None:
+        if type(input) is ResponseCreated and (asked := self.machine.asked) is not None and self.outbox.recall(asked):
+            self._queue.append(inputs.RequestOvertaken(asked))
+        self._queue.append(input)
+
+    def _work(self) -> None:
+        queue = self._queue
+        while queue:
+            self._step(queue.popleft())
 
     def _step(self, input: inputs.Input) -> None:
         heard: list[Any] = []
@@ -122,6 +141,9 @@ class Driver:
                 interrupt = interrupt or exc
         if interrupt is not None:
             raise interrupt
+
+    def _set_clock(self) -> None:
+        """Once for all that was fed: nobody could wait in between."""
         deadline = self.machine.deadline
         if deadline is not None and deadline < self._sleeps_until:
             self._sleeps_until = deadline

@@ -18,10 +18,9 @@ async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
     """Model → machine."""
     try:
         while True:
-            for event in await connection.receive():
-                if driver.redial is not None:
-                    return  # this link was given up: what it still says is no news of the next
-                driver.feed(event)
+            driver.feed_all(await connection.receive())
+            if driver.redial is not None:
+                return
             while (stream := driver.streams.blocked) is not None:
                 await stream.wait_room()
     except (ConnectionClosed, ProtocolError) as exc:

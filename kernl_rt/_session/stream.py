@@ -4,8 +4,9 @@ The rule (``policy``):
 
 ``"shed"``
     the default. Partial content (deltas, audio) is dropped first, oldest first, and counted in one ``dropped`` event
-    that comes before what waits. Lifecycle, tool, final transcript and error events are never dropped: when only those
-    are left and the buffer is full, the iterator ends with ``SlowConsumer``. The session lives.
+    that comes before what waits; sound also where more than :data:`SOUND` bytes of it wait. Lifecycle, tool, final
+    transcript and error events are never dropped: when only those are left and the buffer is full, the iterator ends
+    with ``SlowConsumer``. The session lives.
 ``"drop_oldest"``
     whatever is oldest goes, and is counted.
 ``"block"``
@@ -29,8 +30,10 @@ from kernl_rt.exceptions import MisconfiguredError, SessionStateError, SlowConsu
 
 __all__ = ["BUFFER", "EventStream", "Losses", "Policy", "Room", "Streams", "topics_of"]
 
-#: Events that wait for one iterator.
+#: Events that wait for one iterator, and bytes of sound among them (32 seconds of PCM16 at 24 kHz). Whoever asks for
+#: more places gets room for more sound.
 BUFFER = 1_024
+SOUND = 1_536 * BUFFER
 #: Seconds after which a session that waits for room looks whether the iterator still exists.
 _LOOK_AGAIN = 0.1
 
@@ -111,6 +114,8 @@ class EventStream:
         self.limit: int = limit
         self._losses = losses or Losses()
         self._buffer: deque[Any] = deque()
+        self._sound = 0  # bytes in it
+        self._most_sound = max(SOUND, SOUND // BUFFER * limit)
         self._dropped: Counter[str] = Counter()
         self._slow = False
         self._closed = False
@@ -128,7 +133,7 @@ class EventStream:
 
     @property
     def full(self) -> bool:
-        return len(self._buffer) >= self.limit
+        return len(self._buffer) >= self.limit or self._sound > self._most_sound
 
     @property
     def live(self) -> bool:
@@ -146,13 +151,20 @@ class EventStream:
 
     def push(self, event: Any) -> None:
         """Hand an event over. Never waits."""
-        if not self.live:
+        if self._closed or self._slow:
             return
-        if len(self._buffer) >= self.limit and self.policy != "block" and not self._make_room(event):
+        buffer = self._buffer
+        if len(buffer) >= self.limit and self.policy != "block" and not self._make_room(event):
             return
-        self._buffer.append(event)
-        self.peak = max(self.peak, len(self._buffer))
-        self._wake()
+        buffer.append(event)
+        if type(event) is AudioDelta:
+            self._sound += len(event.audio)
+            while self._sound > max(self._most_sound, len(event.audio)) and self.policy != "block":
+                self._drop_sound()
+        if len(buffer) > self.peak:
+            self.peak = len(buffer)
+        if self._parked is not None:
+            self._parked.set()
 
     def close(self) -> None:
         """No more events will come; what waits is still delivered."""
@@ -163,6 +175,7 @@ class EventStream:
     def discard(self) -> None:
         """Forget what waits, too."""
         self._buffer.clear()
+        self._sound = 0
         self._dropped.clear()
         self.close()
 
@@ -176,18 +189,18 @@ class EventStream:
         if stale:
             gone = set(map(id, stale))
             self._buffer = deque(e for e in self._buffer if id(e) not in gone)
+            self._sound -= sum(len(e.audio) for e in stale)
             self._count(AudioDelta.kind, len(stale))
             self.room.made()
 
     def _make_room(self, event: Any) -> bool:
         """Drop by the policy. Returns whether ``event`` itself may come in."""
         if self.policy == "drop_oldest":
-            self._count(self._buffer.popleft().kind)
+            self._count(self._take(0).kind)
             return True
         for index, old in enumerate(self._buffer):
             if old.sheddable:
-                del self._buffer[index]
-                self._count(old.kind)
+                self._count(self._take(index).kind)
                 return True
         if event.sheddable:
             self._count(event.kind)
@@ -196,6 +209,18 @@ class EventStream:
         self._losses.slow += 1
         self._wake()
         return False
+
+    def _drop_sound(self) -> None:
+        """The oldest sound gets too old: what is said now matters more. There is some before the newest."""
+        oldest = next(index for index, event in enumerate(self._buffer) if type(event) is AudioDelta)
+        self._count(self._take(oldest).kind)
+
+    def _take(self, index: int) -> Any:
+        event = self._buffer[index]
+        del self._buffer[index]
+        if type(event) is AudioDelta:
+            self._sound -= len(event.audio)
+        return event
 
     def _count(self, kind: str, number: int = 1) -> None:
         self._dropped[kind] += number
@@ -219,6 +244,8 @@ class EventStream:
                 return EventsDropped(counts)
             if self._buffer:
                 event = self._buffer.popleft()
+                if type(event) is AudioDelta:
+                    self._sound -= len(event.audio)
                 if not self.full:
                     self.room.made()
                 return event

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.events import ClientEvent, ServerEvent
 from kernl_rt.exceptions import ConnectionClosed
 
-__all__ = ["Codec", "CodecConnection", "EchoingCodec", "EchoingConnection"]
+__all__ = ["BURST", "Codec", "CodecConnection", "EchoingCodec", "EchoingConnection"]
+
+#: So many messages are decoded at once. Before the next, everybody else has a turn: who consumes what they say must not
+#: fall behind only because all of them came together.
+BURST = 64
 
 
 class Codec(Protocol):
@@ -36,16 +42,23 @@ class CodecConnection(RealtimeConnection):
     def __init__(self, stream: MessageStream, codec: Codec) -> None:
         self._stream = stream
         self._codec = codec
+        self._waiting: deque[str | bytes] = deque()
 
     async def receive(self) -> Sequence[ServerEvent]:
         decode = self._codec.decode
+        waiting = self._waiting
         while True:
-            try:
-                messages = await self._stream.receive()
-            except ConnectionClosed as error:
-                raise self._meaning(error) from error
-            # No checkpoint from here on: what has been taken from the stream is handed over.
-            events = [event for message in messages for event in decode(message)]
+            if waiting:
+                await checkpoint()
+            else:
+                try:
+                    waiting.extend(await self._stream.receive())
+                except ConnectionClosed as error:
+                    raise self._meaning(error) from error
+            # No checkpoint from here on: what has been taken is handed over.
+            events: list[ServerEvent] = []
+            for _ in range(min(len(waiting), BURST)):
+                events += decode(waiting.popleft())
             if events:
                 return events
 

@@ -297,6 +297,19 @@ class Struct(Kind):
         self._demanded = tuple(field.attribute or field.key for field in fields if field.required)
         self._has_extra = "extra" in attrs.fields_dict(cls)
 
+    @property
+    def plain_rows(self) -> tuple[tuple[str, str, type, bool], ...] | None:
+        """Key, attribute, type and whether it must be there, where all rows are texts, counts and base64."""
+        if self.type is None or self.fixed or self._make is not self.cls or not self._has_extra:
+            return None
+        rows: list[tuple[str, str, type, bool]] = []
+        for row in self._rows:
+            kind = bytes if row.kind is BASE64 else row.plain
+            if kind is None or row.attribute == "type":
+                return None
+            rows.append((row.key, row.attribute, kind, row.required))
+        return tuple(rows)
+
     def decode(self, value: Any) -> Any:
         if type(value) is not dict:
             raise _expected("an object", value)

@@ -163,9 +163,7 @@ def _end_reply(state: State, running: str, now: float) -> None:
     state.arbiter.wish_again(again)
 
 
-def _conclude(
-    state: State, running: str, status: Literal["completed", "incomplete", "cancelled"], now: float
-) -> None:
+def _conclude(state: State, running: str, status: Literal["completed", "incomplete", "cancelled"], now: float) -> None:
     """Say ourselves that the reply is over: the provider will not."""
     output = state.conversation.of_reply(running or None)
     reply.done(state, ResponseDone(Response(id=running or None, status=status, output=output)), now)

@@ -113,6 +113,8 @@ def _admitted(state: State, event: Partial, now: float) -> bool:
     response_id = event.response_id
     if not _known(state, response_id, now) or response_id in state.fenced:
         return False
+    if type(event) is AudioDelta and not state.finals and response_id == state.arbiter.running:
+        return True  # most of what comes
     if type(event) is ToolDelta and event.call_id is not None and state.tools.get(event.call_id) is not None:
         return False  # the call is complete, whatever reply it claims to be of
     over = response_id in state.finished and response_id != state.arbiter.running
@@ -187,13 +189,17 @@ def play(state: State, event: AudioDelta, now: float) -> None:
     out, response_id = state.out, event.response_id
     if response_id not in state.asides:
         size = len(event.audio)
-        kept = event.audio if state.settings.recover_after is not None or state.guardrails.on else None
+        settings = state.settings
+        kept = event.audio if settings.recover_after is not None or state.guardrails.on else None
         state.playback.sent(response_id, event.item_id, event.content_index or 0, size, now, kept)
-        if state.settings.has_channel and state.pause is None:
+        if settings.has_channel and state.pause is None:
             out.append(Play(event.audio))
+        # Without a channel the sound is the caller's, and nothing of it waits here.
+        if (settings.has_channel or kept) and state.playback.pending + state.playback.paused > PLAYBACK_LIMIT:
+            out.append(Emit(event))
+            _overflow(state, now)
+            return
     out.append(Emit(event))
-    if state.playback.pending + state.playback.paused > PLAYBACK_LIMIT:
-        _overflow(state, now)
 
 
 def speaker_stuck(state: State, input: SpeakerStuck, now: float) -> None:

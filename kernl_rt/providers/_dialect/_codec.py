@@ -5,12 +5,10 @@ A dialect is a :class:`Dialect`: OpenAI's own tables (``_wire``) with rows repla
 
 from __future__ import annotations
 
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-import msgspec
 import pybase64
 
 from kernl_rt import events as ev
@@ -20,12 +18,11 @@ from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolEr
 from kernl_rt.items import FunctionCallOutput
 from kernl_rt.providers._dialect._wire import AUDIO_DELTA, CLIENT, SERVER
 from kernl_rt.providers._fields import Misfit, Struct, canonical
-from kernl_rt.providers._json import DEEPEST, count_brackets, parse, read_object, write_json
+from kernl_rt.providers._json import read_object, write_json
+from kernl_rt.providers._typed import TypedReader
 
 __all__ = ["OPENAI", "Dialect", "OpenAICodec"]
 
-#: A frame shorter than this is not worth cutting (bytes).
-_WORTH_CUTTING = 512
 #: How far into a frame the sound may begin. All that OpenAI sends before it takes 240 bytes.
 _HEAD = 1024
 #: OpenAI's live models are read and written in the same way.
@@ -51,7 +48,9 @@ class Dialect:
     ) -> None:
         self.name: str = name
         self.expired: frozenset[str] = frozenset(expired)
-        self.audio: Struct = audio
+        self.sound: TypedReader = TypedReader([audio])
+        self.sound_marks: tuple[str, bytes] = f'"{audio.type}"', f'"{audio.type}"'.encode()
+        self.plain: TypedReader = TypedReader(struct for struct in server if struct is not audio)
         self.server_by_type: dict[str | None, Struct] = {struct.type: struct for struct in server}
         self.server_by_class: dict[type, list[Struct]] = _by_class(server)
         self.server_by_class[ev.ToolStarted] = self.server_by_class[ev.OutputItemAdded]
@@ -121,8 +120,13 @@ class OpenAICodec:
         is wrong and where, and holds nothing of the frame; one of an unknown type is a ``RawServerEvent``. What is
         nested deeper than 128 levels is refused: whoever prints, compares or sends it again would recurse over it.
         """
-        if len(message) >= _WORTH_CUTTING and (sound := _decode_audio(message, self._dialect.audio)) is not None:
-            return (sound,)
+        dialect = self._dialect
+        if message.find(dialect.sound_marks[type(message) is bytes], 0, _HEAD) >= 0:  # type: ignore[arg-type]
+            plain = _decode_audio(message, dialect.sound)
+        else:
+            plain = dialect.plain.read(message)
+        if plain is not None:
+            return (plain,)
         frame: Any = None
         try:
             frame = read_object(message)
@@ -247,39 +251,31 @@ def _decode_struct(struct: Struct, frame: dict[str, Any], name: str) -> Any:
         raise ProtocolError(f"{name}: {misfit}") from None
 
 
-def _decode_audio(message: Any, row: Struct) -> ev.AudioDelta | None:
+def _decode_audio(message: Any, reader: TypedReader) -> ev.AudioDelta | None:
     """Read a frame of sound without its sound going through the JSON parser, or ``None`` where that is not certain.
 
-    Base64 holds neither quotes nor backslashes, so the next quote ends the sound. Its place is top level when no other
-    brace stands before it, and it is the last of its name when no backslash and no second one stands after it.
+    Base64 holds neither quotes nor backslashes, so the next quote ends the sound. The reader takes no key but those of
+    the row, and no objects inside, so this is the row's own; and it is the last of its name when no backslash and no
+    second one stands after it.
     """
     marks: tuple[Any, ...] = _BYTES_MARKS if type(message) is bytes else _TEXT_MARKS
-    key, name, brace, escape, last = marks
+    key, name, escape, last, padding = marks
     begin = message.find(key, 0, _HEAD) + _KEY_SIZE
     end = message.find(last[:1], begin)
-    tail = message[end:]
-    head = message[:begin]
-    if begin < _KEY_SIZE or end < 0 or head.rfind(brace) != 0 or head.endswith(escape + key):
+    if begin < _KEY_SIZE or end < 0:
         return None
-    if tail != last and (escape in tail or name in tail or count_brackets(tail) > DEEPEST):
+    tail = message[end:]
+    if tail != last and (escape in tail or name in tail):
         return None
     sound = message[begin:end]
     try:
-        frame = parse(head + tail)
-        if frame.get("type") != row.type or frame.get("delta") != "":
-            return None
-        if sound.endswith(_PADDING[type(sound)]) and not canonical(
-            sound if type(sound) is str else str(sound[-4:], "ascii")
-        ):
-            return None
-        frame["delta"] = pybase64.b64decode(sound, validate=True)
-        event: ev.AudioDelta = row.decode(frame)
-    except (msgspec.MsgspecError, Misfit, Base64Error, ValueError, RecursionError):
+        event: ev.AudioDelta | None = reader.read(message[:begin] + tail, sound)
+        faithful = not sound.endswith(padding) or canonical(sound if type(sound) is str else str(sound[-4:], "ascii"))
+    except ValueError:
         return None  # the whole frame is read the slow way, which says what is wrong
-    return event
+    return event if faithful else None
 
 
 _KEY_SIZE = len('"delta":"')
-_TEXT_MARKS = ('"delta":"', '"delta"', "{", "\\", '"}')
+_TEXT_MARKS = ('"delta":"', '"delta"', "\\", '"}', "=")
 _BYTES_MARKS = tuple(mark.encode() for mark in _TEXT_MARKS)
-_PADDING: dict[type, Any] = {str: "=", bytes: b"="}
