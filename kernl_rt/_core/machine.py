@@ -137,8 +137,8 @@ RULES: Final[dict[type, Rule]] = {
     # the human's side
     AudioCaptured: human.captured,
     AudioPlayed: human.played,
-    ActivityStarted: human.activity_started,
-    ActivityEnded: human.activity_ended,
+    ActivityStarted: human.channel_activity,
+    ActivityEnded: human.channel_activity,
     DtmfPressed: human.dtmf,
     SpeechStarted: human.speech_started,
     SpeechStopped: human.speech_stopped,

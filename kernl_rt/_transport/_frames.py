@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernl_rt.exceptions import MisconfiguredError
 
-__all__ = ["Assembler", "Violation", "check_close_code", "clip_reason", "valid_close_code"]
+__all__ = ["Assembler", "Slicer", "Violation", "check_close_code", "clip_reason", "valid_close_code"]
 
 TEXT, BINARY, CONTINUATION = 1, 2, 0
 
@@ -16,6 +16,65 @@ class Violation(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class Slicer:
+    """Bytes of a server in, its frames out, each whole.
+
+    Nearly all of them are messages in one piece, whose header is 2, 4 or 10 bytes and of which nothing has to be known
+    but the length (RFC 6455 section 5.2). Those are given as their opcode and payload; of anything else (control
+    frames, fragments, what must not be, what is over ``limit``) the bytes are given with the opcode ``None``, for
+    somebody who knows the whole protocol.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+        #: The size of the frame that begins there, once it is known.
+        self._wanted = 0
+        #: The rest of a frame that is over the limit, or no frame at all, is not waited for.
+        self._spoilt = False
+
+    def feed(self, data: bytes) -> list[tuple[int | None, bytes]]:
+        if self._spoilt:
+            return [(None, data)]
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return []  # looked at once it is whole, not with each piece of it
+            data = bytes(self._rest)
+            self._rest.clear()
+        self._wanted = 0
+        frames: list[tuple[int | None, bytes]] = []
+        at, end = 0, len(data)
+        while end - at >= 2:
+            first, size, begin = data[at], data[at + 1], at + 2
+            if size == 126:
+                begin += 2
+            elif size == 127:
+                begin += 8
+            if begin > end:
+                break
+            if size >= 126:
+                size = int.from_bytes(data[at + 2 : begin], "big")
+            if size > self._limit or data[at + 1] > 127:
+                self._spoilt = True
+                frames.append((None, data[at:]))
+                return frames
+            if begin + size > end:
+                self._wanted = begin + size - at
+                break
+            if first in _WHOLE:
+                frames.append((first & 15, data[begin : begin + size]))
+            else:
+                frames.append((None, data[at : begin + size]))
+            at = begin + size
+        self._rest += data[at:]
+        return frames
+
+
+#: The first bytes of a whole text, and of whole bytes: the final bit, no reserved bits.
+_WHOLE = frozenset({0x81, 0x82})
 
 
 class Assembler:

@@ -16,9 +16,9 @@ from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame
-from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
-from kernl_rt._transport._frames import Assembler, Violation, check_close_code, clip_reason
+from kernl_rt._transport._frames import Assembler, Slicer, Violation, check_close_code, clip_reason
 from kernl_rt._transport._heartbeat import Heartbeat
 from kernl_rt._transport._queues import Inbox, Outbox
 from kernl_rt._transport._scope import CLOSE_TIMEOUT, Link
@@ -44,6 +44,8 @@ class SansioLink(Link):
         self._limit = limit
         self._heartbeat = heartbeat
         self._assembler = Assembler(limit)
+        #: A client's frames are masked, and left to the library.
+        self._slicer = Slicer(limit) if protocol.side is CLIENT else None
         self._inbox = Inbox()
         self._outbox = Outbox(self._write)
         self._close_started = False
@@ -128,8 +130,7 @@ class SansioLink(Link):
             while not self._read_all:
                 data = await self._stream.receive(READ_SIZE)
                 self._heartbeat.heard()
-                self._protocol.receive_data(data)
-                self._advance()
+                self._take(data)
                 if self._inbox.full:
                     await self._inbox.room()
             await self._linger()
@@ -138,6 +139,39 @@ class SansioLink(Link):
         except STREAM_ERRORS as error:
             self._lost(f"the connection broke: {type(error.__cause__ or error).__name__}")
 
+    def _take(self, data: bytes) -> None:
+        """Whole messages go past the library, which would look at each of their bytes; it has seen all that was before
+        them, so the order is kept.
+        """
+        for opcode, part in ((None, data),) if self._slicer is None else self._slicer.feed(data):
+            if self._read_all:
+                return
+            if opcode is None:
+                self._protocol.receive_data(part)
+                self._advance()
+            else:
+                self._complete(opcode, part)
+
+    def _complete(self, opcode: int, data: bytes) -> None:
+        try:
+            message = self._assembler.feed(opcode, data, True)
+        except Violation as violation:
+            self._violated(violation)
+            self._speak()
+        else:
+            if message is not None:
+                self._inbox.put(message)
+
+    def _violated(self, violation: Violation) -> None:
+        self._protocol.fail(violation.code, violation.reason)
+        self._failed(violation.code, violation.reason)
+
+    def _speak(self) -> None:
+        """Write what the library wants to say."""
+        for data in self._protocol.data_to_send():
+            if data:
+                self._outbox.urge(data)
+
     def _advance(self) -> None:
         """Act on what the protocol has read, then on what it wants to say."""
         try:
@@ -145,14 +179,11 @@ class SansioLink(Link):
                 if isinstance(frame, Frame):
                     self._on_frame(frame)
         except Violation as violation:
-            self._protocol.fail(violation.code, violation.reason)
-            self._failed(violation.code, violation.reason)
+            self._violated(violation)
         problem = self._protocol.parser_exc
         if problem is not None and self._protocol.close_sent is not None:
             self._failed(self._protocol.close_sent.code, self._protocol.close_sent.reason)
-        for data in self._protocol.data_to_send():
-            if data:
-                self._outbox.urge(data)
+        self._speak()
 
     def _on_frame(self, frame: Frame) -> None:
         opcode = frame.opcode

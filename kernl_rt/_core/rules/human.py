@@ -101,6 +101,15 @@ def speech_stopped(state: State, event: SpeechStopped, now: float) -> None:
     state.emit(event)
 
 
+def channel_activity(state: State, event: ActivityStarted | ActivityEnded, now: float) -> None:
+    """The channel hears the human. Who is muted is not heard; who was speaking when they were muted has stopped."""
+    if isinstance(event, ActivityEnded):
+        if state.turn.speaking or not state.muted:
+            activity_ended(state, event, now)
+    elif not state.muted:
+        activity_started(state, event, now)
+
+
 def activity_started(state: State, event: ActivityStarted, now: float) -> None:
     """Our own side hears the human: nobody has told the provider, so the reply is cancelled there too."""
     state.turn.speaking = True
