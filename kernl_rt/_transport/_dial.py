@@ -76,7 +76,7 @@ async def dial(address: Address, context: ssl.SSLContext | None) -> ByteStream:
     except (*STREAM_ERRORS, anyio.EndOfStream) as error:
         await _abandon(stream)
         raise tls_error(error, address) from error
-    except BaseException:
+    except BaseException:  # cancelled, too: nobody else knows of the socket
         await _abandon(stream)
         raise
 
@@ -137,7 +137,7 @@ async def shake_hands(
         await _abandon(stream)
         message = f"{address} closed the connection instead of answering the WebSocket handshake"
         raise HandshakeError(message) from bare(error)
-    except BaseException:
+    except BaseException:  # a refusal, a cancellation: nobody else knows of the socket
         await _abandon(stream)
         raise
     return protocol

@@ -358,12 +358,12 @@ async def _uncancelled(
             task_group.start_soon(run)
             try:
                 await finished.wait()
-            except BaseException:
+            except BaseException:  # the cancellation, which a dialling picows would outlive
                 _cut(raw)
                 # It ends within a turn of the loop; the bound is for what we do not know of.
                 shield.deadline = anyio.current_time() + CLOSE_TIMEOUT
                 raise
-    except BaseException:
+    except BaseException:  # cancelled, too: nobody gets the connection, should there be one by now
         if outcome and isinstance(outcome[0], picows.WSTransport):
             outcome[0].disconnect(False)
         raw.close()

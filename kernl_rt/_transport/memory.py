@@ -85,7 +85,7 @@ async def serve_stream(handler: Handler, stream: MessageStream, request: Request
     except Exception:
         code = 1011
         _logger.exception("the handler of %s failed", request.path)
-    except BaseException:
+    except BaseException:  # the server goes away, by cancellation or Ctrl-C: the client is told so
         code = 1001
         raise
     finally:

@@ -144,7 +144,7 @@ async def _open_stream(address: Address, context: ssl.SSLContext | None) -> trio
         if isinstance(found, ConnectRefusedError):
             found = TLSError(f"no secure connection to {address}: the peer ended it during the TLS handshake")
         raise found from error
-    except BaseException:
+    except BaseException:  # cancelled, too: nobody else knows of the socket
         await _abandon(stream)
         raise
     return secure

@@ -8,6 +8,7 @@ Each class has a dotted ``kind``; those that a caller usually listens for also h
     ============  =====================================================================
     ``client``    what we say to the model
     ``server``    what the model says to us
+    ``records``   what that is made of: replies, sessions, usage
     ``session``   what the session says of itself: status, interruptions, tool outcomes
     ``channel``   what the human's side reports: captured audio, playback, activity
     ============  =====================================================================
@@ -48,6 +49,15 @@ from kernl_rt.events.duplex import (
     InputMuted as InputMuted,
     TimelineAdvanced as TimelineAdvanced,
 )
+from kernl_rt.events.records import (
+    RateLimit as RateLimit,
+    Response as Response,
+    ResponseError as ResponseError,
+    SessionInfo as SessionInfo,
+    StatusDetails as StatusDetails,
+    TokenDetails as TokenDetails,
+    Usage as Usage,
+)
 from kernl_rt.events.server import (
     AudioDelta as AudioDelta,
     AudioDone as AudioDone,
@@ -79,31 +89,24 @@ from kernl_rt.events.server import (
     OutputTranscript as OutputTranscript,
     OutputTranscriptDelta as OutputTranscriptDelta,
     Ping as Ping,
-    RateLimit as RateLimit,
     RateLimitsUpdated as RateLimitsUpdated,
     RawServerEvent as RawServerEvent,
-    Response as Response,
     ResponseCreated as ResponseCreated,
     ResponseDone as ResponseDone,
-    ResponseError as ResponseError,
     ServerEvent as ServerEvent,
     SessionCreated as SessionCreated,
     SessionError as SessionError,
     SessionExpiring as SessionExpiring,
-    SessionInfo as SessionInfo,
     SessionResumable as SessionResumable,
     SessionUpdated as SessionUpdated,
     SpeechStarted as SpeechStarted,
     SpeechStopped as SpeechStopped,
-    StatusDetails as StatusDetails,
     TextDelta as TextDelta,
     TextDone as TextDone,
-    TokenDetails as TokenDetails,
     ToolCalled as ToolCalled,
     ToolCancelled as ToolCancelled,
     ToolDelta as ToolDelta,
     ToolStarted as ToolStarted,
-    Usage as Usage,
     UsageReported as UsageReported,
 )
 from kernl_rt.events.session import (

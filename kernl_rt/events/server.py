@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from kernl_rt.config import SessionConfig
 from kernl_rt.events._base import WireEvent
 from kernl_rt.events.duplex import ContextAppended, DelegationCreated, DelegationEvent, InputMuted, TimelineAdvanced
+from kernl_rt.events.records import RateLimit, Response, ResponseError, SessionInfo, Usage
 from kernl_rt.exceptions import ProtocolError, ProviderError, RealtimeError
-from kernl_rt.items import NOTHING, ContentPart, ConversationItem, FunctionCall, Message, as_tuple
+from kernl_rt.items import NOTHING, ContentPart, ConversationItem, FunctionCall, as_tuple
 
 __all__ = [
     "AudioDelta",
@@ -47,157 +47,26 @@ __all__ = [
     "OutputTranscript",
     "OutputTranscriptDelta",
     "Ping",
-    "RateLimit",
     "RateLimitsUpdated",
     "RawServerEvent",
-    "Response",
     "ResponseCreated",
     "ResponseDone",
-    "ResponseError",
     "ServerEvent",
     "SessionCreated",
     "SessionError",
     "SessionExpiring",
-    "SessionInfo",
     "SessionResumable",
     "SessionUpdated",
     "SpeechStarted",
     "SpeechStopped",
-    "StatusDetails",
     "TextDelta",
     "TextDone",
-    "TokenDetails",
     "ToolCalled",
     "ToolCancelled",
     "ToolDelta",
     "ToolStarted",
-    "Usage",
     "UsageReported",
 ]
-
-
-# -- what events are made of ------------------------------------------------------------------------------------------
-
-
-@frozen(kw_only=True)
-class TokenDetails:
-    """Tokens by what they carried; ``cached`` is how many of them were read from the cache."""
-
-    text: int | None = None
-    audio: int | None = None
-    image: int | None = None
-    reasoning: int | None = None
-    cached: int | None = None
-    cached_details: TokenDetails | None = None
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
-
-
-@frozen(kw_only=True)
-class Usage:
-    """What something cost, in tokens, or in ``seconds`` of audio where the provider bills by time."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    input: TokenDetails | None = None
-    output: TokenDetails | None = None
-    seconds: float | None = None
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
-
-    def __add__(self, other: Usage) -> Usage:
-        """The sum, part by part; ``extra`` is not added."""
-        return Usage(
-            input_tokens=_sum(self.input_tokens, other.input_tokens),
-            output_tokens=_sum(self.output_tokens, other.output_tokens),
-            total_tokens=_sum(self.total_tokens, other.total_tokens),
-            input=_sum_details(self.input, other.input),
-            output=_sum_details(self.output, other.output),
-            seconds=self.seconds if other.seconds is None else (self.seconds or 0.0) + other.seconds,
-        )
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return one if other is None else (one or 0) + other
-
-
-def _sum_details(one: TokenDetails | None, other: TokenDetails | None) -> TokenDetails | None:
-    if one is None or other is None:
-        return one or other
-    return TokenDetails(
-        text=_sum(one.text, other.text),
-        audio=_sum(one.audio, other.audio),
-        image=_sum(one.image, other.image),
-        reasoning=_sum(one.reasoning, other.reasoning),
-        cached=_sum(one.cached, other.cached),
-        cached_details=_sum_details(one.cached_details, other.cached_details),
-    )
-
-
-@frozen(kw_only=True)
-class ResponseError:
-    """Why a response failed, in the provider's words."""
-
-    type: str | None = None
-    code: str | None = None
-    message: str | None = None
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
-
-
-@frozen(kw_only=True)
-class StatusDetails:
-    """Why a response ended as it did.
-
-    ``reason`` is ``turn_detected`` or ``client_cancelled`` (cancelled), ``max_output_tokens`` or ``content_filter``
-    (incomplete); failures hold ``error``.
-    """
-
-    type: str | None = None
-    reason: str | None = None
-    error: ResponseError | None = None
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
-
-
-@frozen(kw_only=True)
-class Response:
-    """One reply of the model."""
-
-    id: str | None = None
-    status: Literal["in_progress", "completed", "cancelled", "failed", "incomplete"] | None = None
-    status_details: StatusDetails | None = None
-    output: Sequence[ConversationItem] = field(default=(), converter=as_tuple)
-    usage: Usage | None = None
-    conversation_id: str | None = None
-    output_modalities: Sequence[str] | None = None
-    max_output_tokens: int | Literal["inf"] | None = None
-    metadata: Mapping[str, str] | None = None
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
-
-    @property
-    def text(self) -> str:
-        """All words of the reply, spoken or written."""
-        return "".join(item.text for item in self.output if isinstance(item, Message))
-
-
-@frozen(kw_only=True)
-class SessionInfo:
-    """The session as the provider describes it. ``raw`` is its whole description; ``expires_at`` seconds since 1970."""
-
-    id: str | None = None
-    model: str | None = None
-    expires_at: float | None = None
-    config: SessionConfig = field(factory=SessionConfig, repr=False)
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False)
-
-
-@frozen(kw_only=True)
-class RateLimit:
-    """``name`` is ``requests`` or ``tokens``; ``reset_seconds`` until ``remaining`` is ``limit`` again."""
-
-    name: str | None = None
-    limit: int | None = None
-    remaining: int | None = None
-    reset_seconds: float | None = None
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
 
 
 # -- session ----------------------------------------------------------------------------------------------------------
@@ -222,9 +91,9 @@ class SessionError(WireEvent):
     """Something went wrong and the session lives.
 
     ``source`` says where: the ``provider`` reported it, a frame broke the ``protocol``, a ``listener`` raised, the
-    session's own ``playback`` lane overflowed, the model called a ``tool`` that cannot run … ``code``, ``type`` and
-    ``param`` are the provider's words.
-    ``client_event_id`` names the client event that the provider blames. ``cause`` is the exception, where there is one.
+    session's own ``playback`` lane overflowed, the model called a ``tool`` that cannot run, a ``recording`` could not
+    be written … ``code``, ``type`` and ``param`` are the provider's words. ``client_event_id`` names the client event
+    that the provider blames. ``cause`` is the exception, where there is one.
     """
 
     kind: ClassVar[str] = "session.error"
@@ -234,7 +103,7 @@ class SessionError(WireEvent):
     type: str | None = None
     param: str | None = None
     client_event_id: str | None = None
-    source: Literal["provider", "protocol", "listener", "tool", "channel", "playback", "session"] = field(
+    source: Literal["provider", "protocol", "listener", "tool", "channel", "playback", "recording", "session"] = field(
         default="provider", kw_only=True
     )
     cause: Exception | None = field(default=None, kw_only=True, eq=False, repr=False)

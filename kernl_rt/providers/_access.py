@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import MisconfiguredError
+
+if TYPE_CHECKING:
+    from kernl_rt.abc import RealtimeTransport
 
 __all__ = [
     "SOCKET_SCHEMES",
@@ -17,10 +20,14 @@ __all__ = [
     "address",
     "as_secret",
     "base_parts",
+    "check_expiry",
     "check_secure",
     "environment",
+    "merged_headers",
+    "names_of",
     "possible_key",
     "secret_headers",
+    "transport_to",
     "usable_key",
     "without_credentials",
 ]
@@ -39,6 +46,20 @@ def as_secret(value: str | Secret | None) -> Secret | None:
 def secret_headers(headers: Headers) -> Headers:
     """Other services' keys come as headers (``api-key``), so all of them are treated as keys."""
     return {name: Secret(value) for name, value in headers.items()}
+
+
+def names_of(*headers: Headers) -> set[str]:
+    """The names of all these headers, in lower case: they mean the same in any."""
+    return {name.lower() for each in headers for name in each}
+
+
+def merged_headers(ours: Headers, model: Headers, call: Headers) -> dict[str, str | Secret]:
+    """The headers of one request: what the caller gave for all requests wins over ours, and for this one over both."""
+    merged = dict(call)
+    for under in (model, ours):
+        taken = names_of(merged)
+        merged = {**{name: value for name, value in under.items() if name.lower() not in taken}, **merged}
+    return merged
 
 
 def without_credentials(url: str | None) -> str | None:
@@ -83,8 +104,8 @@ def _is_possible(key: Secret) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
-def check_secure(url: str, *, insecure: bool, how: str, called: str = "base URL") -> None:
-    """A key must not cross a network in the open. ``how`` says how to allow it; ``called`` names the URL.
+def check_secure(url: str, *, insecure: bool, factory: str, called: str = "base URL") -> None:
+    """A key must not cross a network in the open. ``factory`` is what can allow it; ``called`` names the URL.
 
     Raises:
         MisconfiguredError: the URL has no TLS and leads away from this machine.
@@ -95,8 +116,43 @@ def check_secure(url: str, *, insecure: bool, how: str, called: str = "base URL"
     if parts.scheme in ("http", "ws") and not near and not insecure:
         raise MisconfiguredError(
             f"the {called} has no TLS, so the key would cross the network in the open: use https:// or wss://, "
-            f"or allow it with {how}"
+            f"or allow it with {factory}(…, insecure=True)"
         )
+
+
+def transport_to(
+    url: str,
+    transport: RealtimeTransport | None,
+    *,
+    insecure: bool,
+    factory: str,
+    called: str = "base URL",
+    ping_timeout: float | None = 5.0,
+) -> RealtimeTransport:
+    """What to dial with: the caller's ``transport``, which is trusted, or a WebSocket, as :func:`check_secure` allows.
+
+    Raises:
+        MisconfiguredError: the URL has no TLS and leads away from this machine.
+    """
+    if transport is not None:
+        return transport
+    from kernl_rt._transport.websocket import WebSocketTransport
+
+    check_secure(url, insecure=insecure, factory=factory, called=called)
+    return WebSocketTransport(ping_timeout=ping_timeout)
+
+
+def check_expiry(seconds: int | None, lowest: int, highest: int | None = None) -> None:
+    """How long a credential is to last, where that is said.
+
+    Raises:
+        MisconfiguredError: it is no whole number, or out of the provider's range.
+    """
+    if seconds is None:
+        return
+    if type(seconds) is not int or seconds < lowest or (highest is not None and seconds > highest):
+        range = "a number of" if highest is None else f"{lowest} to {highest}"
+        raise MisconfiguredError(f"expires_after={seconds!r} is invalid: use {range} whole seconds")
 
 
 def base_parts(base: str, schemes: Mapping[str, str], *, called: str, example: str) -> SplitResult:

@@ -11,12 +11,14 @@ from typing import Any
 from kernl_rt.simulator._schema import (
     ANY,
     BOOL,
+    MAPPING,
     TEXT,
     Check,
     Refusal,
     choice,
     either,
     integer,
+    is_text,
     list_of,
     missing,
     nullable,
@@ -34,10 +36,6 @@ VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse",
 _ID = string(longest=32)
 _CALL_ID = string(longest=32, pattern="[a-zA-Z0-9_-]+")
 _NAME = string(longest=64, pattern="[a-zA-Z0-9_-]+")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 _format = tagged(
@@ -97,17 +95,12 @@ _input = record(
     }
 )
 
-_voice = either(_is_text, choice(*VOICES), record({"id": TEXT}, ("id",)))
+_voice = either(is_text, choice(*VOICES), record({"id": TEXT}, ("id",)))
 _output = record({"format": nullable(_format), "voice": nullable(_voice), "speed": nullable(number(0.25, 1.5))})
 
 
-def _parameters(value: Any, path: str) -> None:
-    if not isinstance(value, dict):
-        raise Refusal(f"Invalid type for '{path}': expected an object.", "invalid_type", path)
-
-
 _function = record(
-    {"type": TEXT, "name": _NAME, "description": nullable(TEXT), "parameters": nullable(_parameters)}, ("name",)
+    {"type": TEXT, "name": _NAME, "description": nullable(TEXT), "parameters": nullable(MAPPING)}, ("name",)
 )
 _mcp = record(
     {
@@ -129,7 +122,7 @@ _mcp = record(
 _tools = list_of(tagged("type", {"function": _function, "mcp": _mcp}), longest=128)
 
 _tool_choice = either(
-    _is_text,
+    is_text,
     choice("auto", "none", "required"),
     tagged(
         "type",
@@ -149,11 +142,11 @@ def _modalities(value: Any, path: str) -> None:
         )
 
 
-_max_tokens = either(_is_text, choice("inf"), integer(1, 4_096))
+_max_tokens = either(is_text, choice("inf"), integer(1, 4_096))
 _prompt = record({"id": TEXT, "version": nullable(TEXT), "variables": nullable(ANY)}, ("id",))
 _reasoning = record({"effort": nullable(choice("none", "minimal", "low", "medium", "high", "xhigh"))})
 _truncation = either(
-    _is_text,
+    is_text,
     choice("auto", "disabled"),
     record(
         {
@@ -165,7 +158,7 @@ _truncation = either(
     ),
 )
 _tracing = either(
-    _is_text,
+    is_text,
     choice("auto"),
     record({"workflow_name": nullable(TEXT), "group_id": nullable(TEXT), "metadata": nullable(ANY)}),
 )

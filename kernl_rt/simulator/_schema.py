@@ -17,12 +17,14 @@ from attrs import field, frozen
 __all__ = [
     "ANY",
     "BOOL",
+    "MAPPING",
     "TEXT",
     "Check",
     "Refusal",
     "choice",
     "either",
     "integer",
+    "is_text",
     "list_of",
     "missing",
     "nullable",
@@ -81,8 +83,19 @@ def _unsupported(value: Any, options: Sequence[str], path: str) -> Refusal:
     return Refusal(f"Invalid value: '{value}'. Supported values are: {_listed(options)}.", "invalid_value", path)
 
 
+def is_text(value: Any) -> bool:
+    """For :func:`either`."""
+    return isinstance(value, str)
+
+
 def ANY(value: Any, path: str) -> None:
     """Whatever it is."""
+
+
+def MAPPING(value: Any, path: str) -> None:
+    """An object of any kind."""
+    if not isinstance(value, dict):
+        raise Refusal(f"Invalid type for '{path}': expected an object.", "invalid_type", path)
 
 
 def BOOL(value: Any, path: str) -> None:

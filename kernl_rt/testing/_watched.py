@@ -48,7 +48,7 @@ class _WatchedConnection(RealtimeConnection):
         self._ledger.begins(event)
         try:
             await self._connection.send(event)
-        except BaseException:
+        except BaseException:  # cancelled, too: whether it was written is not known
             self._ledger.cut(event)
             raise
         self._ledger.done(event)

@@ -1,7 +1,7 @@
 """A human's side that fails: rows 33 and 36 of the fault list, in live sessions.
 
-Row 36 is written of phone lines (``start``, ``streamSid``, sequence numbers), for which there is no channel yet. What
-it says of any channel is here: one that never opens, one that is spoken to too early, one whose source is damaged.
+Row 36 is written of phone lines (``start``, ``streamSid``, sequence numbers): those are in tests/phone. What it says of
+any channel is here: one that never opens, one that is spoken to too early, one whose source is damaged.
 """
 
 from __future__ import annotations

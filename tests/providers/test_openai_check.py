@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from providers.frames import recorded
 
 from kernl_rt import events as ev
 from kernl_rt.config import (
@@ -29,6 +28,7 @@ from kernl_rt.config import (
 from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.providers import openai
 from kernl_rt.providers.openai import OpenAICodec
+from tests.providers.frames import recorded
 
 MODEL = openai.realtime("gpt-realtime-2.1")
 VAD = TurnDetection.server_vad

@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
-from providers.frames import CLIENT_FRAMES, ITEMS, PCM, SERVER_FRAMES, SESSION, SOUND, Frame, recorded
 
 from kernl_rt import events as ev
 from kernl_rt.config import (
@@ -26,6 +25,7 @@ from kernl_rt.config import (
 from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolError, SessionExpired
 from kernl_rt.items import FunctionCall, FunctionCallOutput, Message, UnknownItem
 from kernl_rt.providers.openai import OpenAICodec
+from tests.providers.frames import CLIENT_FRAMES, ITEMS, PCM, SERVER_FRAMES, SESSION, SOUND, Frame, recorded
 
 
 def compact(frame: Any) -> str:

@@ -23,7 +23,7 @@ from kernl_rt.events import (
     UsageUpdated,
 )
 from tests.scenarios.calls import Call, audio, calling, created, done, quiet, tool_call, transcript, word
-from tests.scenarios.test_guardrails import BAD_WORDS, LONG, Judge
+from tests.scenarios.guarding import BAD_WORDS, LONG, Judge
 
 pytestmark = pytest.mark.anyio
 

@@ -140,7 +140,7 @@ async def test_security_14_a_key_does_not_cross_a_network_in_the_open(base: str)
 )
 def test_security_14_but_may_stay_on_this_machine(base: str, insecure: bool) -> None:
     model = openai.realtime("m", api_key=CANARY, base_url=base, insecure=insecure)
-    check_secure(model.url(), insecure=model.insecure, how="insecure=True")
+    check_secure(model.url(), insecure=model.insecure, factory="realtime")
 
 
 @pytest.mark.parametrize(

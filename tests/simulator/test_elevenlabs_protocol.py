@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +21,6 @@ from kernl_rt.exceptions import (
     ModelNotFoundError,
 )
 from kernl_rt.simulator import Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
-from kernl_rt.simulator._protocols._elevenlabs import Resampler
 from kernl_rt.simulator._sound import babble
 from tests.simulator.driver import silence, tone
 
@@ -250,17 +247,3 @@ def test_there_is_such_a_protocol() -> None:
     Simulator(protocol="elevenlabs")
     with pytest.raises(MisconfiguredError, match="elevenlabs"):
         Simulator(protocol="eleven")
-
-
-@pytest.mark.parametrize(("source", "target"), [(16_000, 24_000), (24_000, 16_000), (24_000, 8_000), (24_000, 24_000)])
-def test_sound_keeps_its_pitch_in_whatever_pieces(source: int, target: int) -> None:
-    sound = tone(0.5, source)
-    resampler = Resampler(source, target)
-    out = b"".join(resampler.push(sound[at : at + 333]) for at in range(0, len(sound), 333))
-    samples = array("h", out)
-    assert abs(len(samples) / target - 0.5) < 0.001
-    expected = [8_000 * math.sin(index * 2 * math.pi * 220 / target) for index in range(len(samples))]
-    # The line between two samples is drawn when the second has come: the sound is late by one sample of the source.
-    late = round(target / source)
-    error = max(abs(samples[index + late] - expected[index]) for index in range(len(samples) - late))
-    assert error < 700

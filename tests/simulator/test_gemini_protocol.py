@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from kernl_rt.config import PCM16_24K
 from kernl_rt.simulator._protocols import PROTOCOLS
-from kernl_rt.simulator._protocols._gemini import GeminiTranslation, Upsampler
+from kernl_rt.simulator._protocols._gemini import GeminiTranslation
 from kernl_rt.testing.strategies import hostile_messages
 
 SETUP: dict[str, Any] = {"setup": {"model": "models/m", "outputAudioTranscription": {}}}
@@ -91,14 +90,6 @@ def test_a_rate_that_is_not_said_is_16_khz() -> None:
     blob = {"data": SOUND["realtimeInput"]["audio"]["data"], "mime_type": "audio/pcm"}
     (frame,) = tell(translation(), {"realtimeInput": {"audio": blob}})
     assert len(base64.b64decode(frame["audio"])) == pytest.approx(4800, abs=4)
-
-
-@given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=5))
-def test_cutting_sound_differently_changes_nothing(sound: bytes, cuts: list[int]) -> None:
-    whole, pieces = Upsampler(), Upsampler()
-    edges = [0, *sorted(min(cut, len(sound)) for cut in cuts), len(sound)]
-    cut = b"".join(pieces.push(sound[a:b], 16_000) for a, b in itertools.pairwise(edges))
-    assert cut == whole.push(sound, 16_000)
 
 
 @pytest.mark.parametrize(

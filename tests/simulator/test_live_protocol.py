@@ -16,7 +16,7 @@ from kernl_rt.abc import MessageStream
 from kernl_rt.config import G711_ALAW, G711_ULAW, PCM16_16K, PCM16_24K, AudioFormat
 from kernl_rt.exceptions import AuthenticationError, ConnectionClosed, ModelNotFoundError
 from kernl_rt.simulator import Pace, Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
-from kernl_rt.simulator._protocols._live import Downsampler, LiveTranslation
+from kernl_rt.simulator._protocols._live import LiveTranslation
 from kernl_rt.testing.strategies import hostile_messages
 from tests.simulator.driver import silence, tone
 from tests.simulator.live_strict import check_server_frame
@@ -198,10 +198,23 @@ async def test_a_backend_that_fails_says_so_inside() -> None:
         assert client.of("response.event")[-1]["event"]["type"] == "response.failed"
 
 
-@given(st.lists(st.binary(max_size=40), max_size=8))
-def test_downsampling_is_the_same_however_it_is_cut(pieces: list[bytes]) -> None:
-    one, other = Downsampler(), Downsampler()
-    assert b"".join(one.push(piece) for piece in pieces) == other.push(b"".join(pieces))
+def test_what_a_cancelled_reply_had_left_to_say_is_not_said() -> None:
+    made = LiveTranslation({}, None, now=0.0)
+    made.read(json.dumps(START), 0.0)
+    made.write({"type": "session.updated", "session": {"id": "sess_1", "expires_at": 1}}, 0.0)
+    made.write({"type": "response.created", "response": {"id": "r1"}}, 0.0)
+    loud = base64.b64encode(b"\x00\x10" * 24_000).decode()
+    made.write({"type": "response.output_audio.delta", "delta": loud}, 0.0)
+    heard = json.dumps({"type": "session.input_audio.append", "audio": base64.b64encode(bytes(9_600)).decode()})
+
+    def said() -> bytes:
+        made.read(heard, 0.0)
+        (delta,) = (frame for frame in map(json.loads, made.answers()) if frame["type"] == "session.output_audio.delta")
+        return base64.b64decode(delta["delta"])
+
+    assert said() == b"\x00\x10" * 4_800
+    made.write({"type": "response.done", "response": {"status": "cancelled", "usage": None}}, 0.0)
+    assert said() == bytes(9_600)
 
 
 TEMPLATES: list[dict[str, Any]] = [

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import array
 import base64
 import json
-import math
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 import pytest
 
 from kernl_rt.simulator import Engine, Reply
-from kernl_rt.simulator._protocols._voice_live import Beta, Lines
+from kernl_rt.simulator._protocols._voice_live import Beta
 from kernl_rt.testing import hostile_corpus, hostile_frames
 from tests.providers.voice_live_frames import ITEMS, SESSION
 
@@ -60,22 +58,3 @@ def test_a_hostile_client_breaks_nothing(seed: int, voice_live: bool) -> None:
             assert json.loads(text)["type"]
         told += len(said)
     assert told > 200
-
-
-@pytest.mark.parametrize(
-    ("rate_in", "rate_out"), [(8_000, 24_000), (16_000, 24_000), (24_000, 16_000), (24_000, 8_000)]
-)
-def test_a_tone_keeps_its_length_and_its_pitch_however_it_is_cut(rate_in: int, rate_out: int) -> None:
-    tone = array.array("h", (round(9_000 * math.sin(2 * math.pi * 200 * n / rate_in)) for n in range(rate_in)))
-    whole = Lines(rate_in, rate_out).push(tone.tobytes())
-    cut = Lines(rate_in, rate_out)
-    data = tone.tobytes()
-    assert b"".join(cut.push(data[at : at + 333]) for at in range(0, len(data), 333)) == whole
-    samples = array.array("h", whole)
-    assert abs(len(samples) - rate_out) <= 3
-    crossings = sum(one < 0 <= two for one, two in pairwise(samples))
-    assert abs(crossings - 200) <= 2
-
-
-def test_the_same_rate_passes_through() -> None:
-    assert Lines(24_000, 24_000).push(b"abc") == b"abc"

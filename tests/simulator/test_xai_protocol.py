@@ -17,7 +17,6 @@ from kernl_rt.abc import MessageStream
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import AuthenticationError, ConnectionClosed
 from kernl_rt.simulator import Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
-from kernl_rt.simulator._protocols._resampler import Resampler
 from tests.conftest import recordings
 from tests.simulator.driver import silence, tone
 
@@ -249,16 +248,6 @@ async def test_a_wrong_key() -> None:
     with pytest.raises(AuthenticationError):
         async with talking(simulator(api_key="right"), key="wrong"):
             pass
-
-
-@pytest.mark.parametrize(("source", "target"), [(8_000, 24_000), (48_000, 24_000), (24_000, 44_100), (24_000, 24_000)])
-@pytest.mark.parametrize("piece", [1, 7, 480, 48_000])
-def test_resampling_keeps_the_time(source: int, target: int, piece: int) -> None:
-    sound = b"\x00\x10" * source
-    made = Resampler(source, target)
-    out = b"".join(made.push(sound[at : at + piece]) for at in range(0, len(sound), piece))
-    assert abs(len(out) // 2 - target) <= 3
-    assert out[-2:] == b"\x00\x10"
 
 
 async def test_openais_client_holds_a_conversation(backend: str, real_clock: None) -> None:

@@ -1,4 +1,4 @@
-"""The answer of ``POST …/realtime/client_secrets``, which is the same in every dialect."""
+"""``POST …/realtime/client_secrets``, which is the same in every dialect."""
 
 from __future__ import annotations
 
@@ -6,10 +6,35 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from kernl_rt.config import Credential
+from kernl_rt.config import Credential, Secret
 from kernl_rt.exceptions import ProtocolError
 
-__all__ = ["minted"]
+__all__ = ["mint", "minted"]
+
+
+async def mint(
+    url: str,
+    headers: Mapping[str, str | Secret],
+    session: Mapping[str, Any],
+    seconds: int | None,
+    *,
+    anchor: str | None = "created_at",
+) -> Credential:
+    """A secret that opens such sessions, for ``seconds`` from the ``anchor``; the service decides where ``None``.
+
+    Raises:
+        ConnectError: the service refused; the subclass says why.
+        ProtocolError: the answer holds no secret.
+    """
+    from kernl_rt._transport.http import post_json
+
+    body: dict[str, Any] = {"session": session}
+    if seconds is not None:
+        body["expires_after"] = {"anchor": anchor, "seconds": seconds} if anchor else {"seconds": seconds}
+    credential = minted(await post_json(url, headers=headers, json=body, timeout=30.0))
+    if isinstance(credential, ProtocolError):
+        raise credential
+    return credential
 
 
 def minted(answer: Mapping[str, Any]) -> Credential | ProtocolError:

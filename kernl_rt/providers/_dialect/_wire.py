@@ -6,7 +6,8 @@ what the service, or a compatible one, has been seen to leave out.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from kernl_rt import events as ev
 from kernl_rt.config import ResponseConfig, SessionConfig
@@ -28,7 +29,7 @@ _OF_RESPONSE = (_ID, Field("response_id"), Field("output_index", kind=COUNT))
 _OF_CONTENT = (*_OF_RESPONSE, _ITEM_ID, _INDEX)
 
 
-def _output_item_added(*, item: ConversationItem, **rest: Any) -> ev.OutputItemAdded | ev.ToolStarted:
+def output_item_added(*, item: ConversationItem, **rest: Any) -> ev.OutputItemAdded | ev.ToolStarted:
     return (
         ev.ToolStarted(item=item, **rest) if isinstance(item, FunctionCall) else ev.OutputItemAdded(item=item, **rest)
     )
@@ -135,7 +136,7 @@ def server_rows(item: Kind = ITEM, response: Kind = RESPONSE, session: Kind = SE
         # the reply
         Struct(ev.ResponseCreated, _ID, Field("response", kind=response), type="response.created"),
         Struct(ev.ResponseDone, _ID, Field("response", kind=response), type="response.done"),
-        Struct(ev.OutputItemAdded, *at_item_added, type="response.output_item.added", make=_output_item_added),
+        Struct(ev.OutputItemAdded, *at_item_added, type="response.output_item.added", make=output_item_added),
         Struct(ev.OutputItemDone, *at_item_added, type="response.output_item.done"),
         Struct(ev.ContentPartAdded, *_OF_CONTENT, Field("part", kind=PART), type="response.content_part.added"),
         Struct(ev.ContentPartDone, *_OF_CONTENT, Field("part", kind=PART), type="response.content_part.done"),
@@ -213,8 +214,17 @@ SERVER = server_rows()
 # -- client events ----------------------------------------------------------------------------------------------------
 
 
-class _SessionConfig(Kind):
-    def __init__(self, layout: Layout) -> None:
+class Options(Protocol):
+    """Where a dialect puts the options of a session and of a reply."""
+
+    def encode_session(self, config: SessionConfig) -> dict[str, Any]: ...
+    def parse_session(self, said: Mapping[str, Any]) -> SessionConfig: ...
+    def encode_response(self, config: ResponseConfig, item: Kind) -> dict[str, Any]: ...
+    def parse_response(self, said: Mapping[str, Any], item: Kind) -> ResponseConfig: ...
+
+
+class SessionOptions(Kind):
+    def __init__(self, layout: Options) -> None:
         self._layout = layout
 
     def decode(self, value: Any) -> SessionConfig:
@@ -224,8 +234,8 @@ class _SessionConfig(Kind):
         return self._layout.encode_session(value)
 
 
-class _ResponseConfig(Kind):
-    def __init__(self, layout: Layout, item: Kind) -> None:
+class ResponseOptions(Kind):
+    def __init__(self, layout: Options, item: Kind) -> None:
         self._layout = layout
         self._item = item
 
@@ -240,7 +250,7 @@ def client_rows(layout: Layout = GA, item: Kind = ITEM) -> tuple[Struct, ...]:
     """What the client says, where options stand as ``layout`` says and items are read by ``item``."""
     with_item = (_ID, Field("item", kind=item), Field("previous_item_id"))
     return (
-        Struct(ev.SessionUpdate, _ID, Field("session", "config", _SessionConfig(layout)), type="session.update"),
+        Struct(ev.SessionUpdate, _ID, Field("session", "config", SessionOptions(layout)), type="session.update"),
         Struct(ev.ItemCreate, *with_item, type="conversation.item.create"),
         Struct(ev.ItemDelete, _ID, _ITEM_ID, type="conversation.item.delete"),
         Struct(ev.ItemRetrieve, _ID, _ITEM_ID, type="conversation.item.retrieve"),
@@ -257,7 +267,7 @@ def client_rows(layout: Layout = GA, item: Kind = ITEM) -> tuple[Struct, ...]:
         Struct(ev.AudioInputClear, _ID, type="input_audio_buffer.clear"),
         Struct(ev.AudioOutputClear, _ID, type="output_audio_buffer.clear"),
         Struct(
-            ev.ResponseCreate, _ID, Field("response", "config", _ResponseConfig(layout, item)), type="response.create"
+            ev.ResponseCreate, _ID, Field("response", "config", ResponseOptions(layout, item)), type="response.create"
         ),
         Struct(ev.ResponseCancel, _ID, Field("response_id"), type="response.cancel"),
     )

@@ -22,7 +22,10 @@ from kernl_rt.providers._access import (
     as_secret,
     check_secure,
     environment,
+    merged_headers,
+    names_of,
     secret_headers,
+    transport_to,
     usable_key,
     without_credentials,
 )
@@ -104,18 +107,14 @@ class AzureAccess(RealtimeModel):
     ) -> AsyncIterator[RealtimeConnection]:
         self.check(config)
         url = self.url()
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
-
-            self._check_secure(url)
-            transport = WebSocketTransport()
+        transport = transport_to(url, transport, insecure=self.insecure, factory=self.factory)
         more = secret_headers(options.headers)
         headers = await self._request_headers(None if credential is None else credential.secret, more)
         async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
             yield CodecConnection(stream, self._codec(prepare_headers(headers).redact))
 
     def _check_secure(self, url: str) -> None:
-        check_secure(url, insecure=self.insecure, how=f"{self.factory}(…, insecure=True)")
+        check_secure(url, insecure=self.insecure, factory=self.factory)
 
     def _address(self, schemes: Mapping[str, str], path: str, query: list[tuple[str, str | None]]) -> str:
         base = self.endpoint or environment(self.endpoint_variable)
@@ -129,13 +128,10 @@ class AzureAccess(RealtimeModel):
     # -- being let in
 
     async def _request_headers(self, secret: Secret | None, more: Headers) -> dict[str, str | Secret]:
-        given = {name.lower() for headers in (self.headers, more) for name in headers}
         ours: dict[str, str | Secret] = {}
-        if not given & {"authorization", "api-key"}:
+        if not names_of(self.headers, more) & {"authorization", "api-key"}:
             ours = await self._authorization(secret)
-        overridden = {name.lower() for name in more}
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        return {**ours, **kept, **more}
+        return merged_headers(ours, self.headers, more)
 
     async def _authorization(self, secret: Secret | None) -> dict[str, str | Secret]:
         """The header that lets us in. A credential wins over what the model was given, that over the environment."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from attrs import Factory, evolve, field, frozen
 
 from kernl_rt.config import Capabilities, Credential, ResponseConfig, Secret, SessionConfig
-from kernl_rt.exceptions import MisconfiguredError, ProtocolError
-from kernl_rt.providers._access import SOCKET_SCHEMES, WEB_SCHEMES, Headers, environment
+from kernl_rt.exceptions import MisconfiguredError
+from kernl_rt.providers._access import SOCKET_SCHEMES, WEB_SCHEMES, Headers, check_expiry, environment
 from kernl_rt.providers._connection import Codec
 from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
 from kernl_rt.providers._dialect._config import encode_session
+from kernl_rt.providers._dialect._secrets import mint
 from kernl_rt.providers.azure._access import AzureAccess, TokenProvider, named
 from kernl_rt.providers.azure._check import check_preview_response, check_preview_session
 from kernl_rt.providers.azure._codec import AzureCodec, PreviewCodec
@@ -124,36 +124,12 @@ class AzureModel(AzureAccess):
             ConnectError: Azure refused; the subclass says why.
             ProtocolError: the answer holds no secret.
         """
-        from kernl_rt._transport.http import post_json
-
         if self.api_version is not None:
             raise MisconfiguredError("the preview mints no client secrets; leave api_version out to use the v1 API")
-        if expires_after is not None and (type(expires_after) is not int or not 10 <= expires_after <= 7200):
-            raise MisconfiguredError(f"expires_after={expires_after!r} is invalid: use 10 to 7200 whole seconds")
+        check_expiry(expires_after, 10, 7200)
         config = config or SessionConfig()
         self.check(config)
-        body: dict[str, Any] = {"session": {**encode_session(self.config.merged(config)), "model": self.name}}
-        if expires_after is not None:
-            body["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
+        session = {**encode_session(self.config.merged(config)), "model": self.name}
         url = self._address(WEB_SCHEMES, "/openai/v1/realtime/client_secrets", [("model", None)])
         self._check_secure(url)
-        minted = _credential(await post_json(url, headers=await self._request_headers(None, {}), json=body, timeout=30))
-        if isinstance(minted, ProtocolError):
-            raise minted
-        return minted
-
-
-def _credential(answer: Mapping[str, Any]) -> Credential | ProtocolError:
-    """Returns the error, because the variables of a frame that raises are shown by some, and here one is the secret."""
-    value, expires_at = answer.get("value"), answer.get("expires_at")
-    if not isinstance(value, str) or not value:
-        return ProtocolError("the answer of client_secrets holds no value")
-    if not isinstance(expires_at, (int, float)) or isinstance(expires_at, bool):
-        return ProtocolError("the answer of client_secrets does not say when the secret expires")
-    try:
-        moment = datetime.fromtimestamp(expires_at, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return ProtocolError("the answer of client_secrets says an expiry that is no date")
-    session = answer.get("session")
-    said = {key: item for key, item in session.items() if key != "client_secret"} if isinstance(session, dict) else {}
-    return Credential(value, moment, extra={"session": said} if said else {})
+        return await mint(url, await self._request_headers(None, {}), session, expires_after)

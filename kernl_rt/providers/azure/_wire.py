@@ -12,13 +12,12 @@ from typing import Any
 import attrs
 
 from kernl_rt import events as ev
-from kernl_rt.config import ResponseConfig, SessionConfig
-from kernl_rt.items import NOTHING, ContentPart, ConversationItem, FunctionCall, Message
+from kernl_rt.items import NOTHING, ContentPart, ConversationItem, Message
 from kernl_rt.providers._dialect._codec import Dialect
 from kernl_rt.providers._dialect._items import ITEM
 from kernl_rt.providers._dialect._options import MAX_TOKENS
 from kernl_rt.providers._dialect._records import ERROR, STATUS_DETAILS, USAGE
-from kernl_rt.providers._dialect._wire import CLIENT, SERVER
+from kernl_rt.providers._dialect._wire import CLIENT, SERVER, ResponseOptions, SessionOptions, output_item_added
 from kernl_rt.providers._fields import (
     BASE64,
     COUNT,
@@ -112,28 +111,6 @@ class _Session(Kind):
         return {**known, **self._layout.encode_session(value.config)}
 
 
-class _Config(Kind):
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    def decode(self, value: Any) -> SessionConfig:
-        return self._layout.parse_session(OBJECT.decode(value))
-
-    def encode(self, value: SessionConfig) -> dict[str, Any]:
-        return self._layout.encode_session(value)
-
-
-class _Wishes(Kind):
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    def decode(self, value: Any) -> ResponseConfig:
-        return self._layout.parse_response(OBJECT.decode(value), _ITEM)
-
-    def encode(self, value: ResponseConfig) -> dict[str, Any]:
-        return self._layout.encode_response(value, _ITEM)
-
-
 _RESPONSE = Struct(
     ev.Response,
     Field("id"),
@@ -163,12 +140,6 @@ _OUTPUT_ITEM = (*_OF_RESPONSE, Field("item", kind=_ITEM))
 _AUDIO_DELTA = Struct(ev.AudioDelta, *_OF_CONTENT, Field("delta", "audio", BASE64), type="response.audio.delta")
 
 
-def _output_item_added(*, item: ConversationItem, **rest: Any) -> ev.OutputItemAdded | ev.ToolStarted:
-    return (
-        ev.ToolStarted(item=item, **rest) if isinstance(item, FunctionCall) else ev.OutputItemAdded(item=item, **rest)
-    )
-
-
 _SERVER_ROWS = (
     Struct(ev.ItemCreated, *_WITH_ITEM, type="conversation.item.created"),
     Struct(ev.ItemDone, *_WITH_ITEM, type="conversation.item.done"),
@@ -183,7 +154,7 @@ _SERVER_ROWS = (
     ),
     Struct(ev.ResponseCreated, _ID, Field("response", kind=_RESPONSE), type="response.created"),
     Struct(ev.ResponseDone, _ID, Field("response", kind=_RESPONSE), type="response.done"),
-    Struct(ev.OutputItemAdded, *_OUTPUT_ITEM, type="response.output_item.added", make=_output_item_added),
+    Struct(ev.OutputItemAdded, *_OUTPUT_ITEM, type="response.output_item.added", make=output_item_added),
     Struct(ev.OutputItemDone, *_OUTPUT_ITEM, type="response.output_item.done"),
     _AUDIO_DELTA,
     Struct(ev.AudioDone, *_OF_CONTENT, type="response.audio.done"),
@@ -202,7 +173,7 @@ _SERVER_ROWS = (
 
 
 def _dialect(name: str, layout: Layout) -> Dialect:
-    session, config, wishes = _Session(layout), _Config(layout), _Wishes(layout)
+    session, config, wishes = _Session(layout), SessionOptions(layout), ResponseOptions(layout, _ITEM)
     server = (
         *_SERVER_ROWS,
         Struct(ev.SessionCreated, _ID, Field("session", kind=session), type="session.created"),

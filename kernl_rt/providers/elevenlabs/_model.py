@@ -31,8 +31,10 @@ from kernl_rt.providers._access import (
     base_parts,
     check_secure,
     environment,
+    merged_headers,
     possible_key,
     secret_headers,
+    transport_to,
     without_credentials,
 )
 from kernl_rt.providers.elevenlabs._codec import AgentsCodec
@@ -193,12 +195,8 @@ class ElevenLabsAgent(RealtimeModel):
         self.check(config)
         # The URL is a secret as long as it is held in a variable.
         url = await self._where(credential, options.timeout)
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
-
-            self._check_secure(url)
-            transport = WebSocketTransport()
-        headers = {**self.headers, **secret_headers(options.headers)}
+        transport = transport_to(url.reveal(), transport, insecure=self.insecure, factory="agent", called="URL")
+        headers = merged_headers({}, self.headers, secret_headers(options.headers))
         limit = options.max_message_size
         async with transport.connect(url.reveal(), headers=headers, max_message_size=limit) as stream:
             yield AgentsConnection(stream, self._codec(url))
@@ -247,8 +245,8 @@ class ElevenLabsAgent(RealtimeModel):
                 "no API key: set the environment variable ELEVENLABS_API_KEY, or pass api_key=… to agent()"
             )
         url = Secret(self._address(WEB_SCHEMES, f"{_PATH}/get-signed-url"))
-        self._check_secure(url)
-        headers = {"xi-api-key": key, **self.headers}
+        check_secure(url.reveal(), insecure=self.insecure, factory="agent", called="URL")
+        headers = merged_headers({"xi-api-key": key}, self.headers, {})
         minted = _credential(await get_json(url.reveal(), headers=headers, timeout=timeout))
         if isinstance(minted, ProtocolError):
             raise minted
@@ -269,10 +267,6 @@ class ElevenLabsAgent(RealtimeModel):
         query += [(name, value) for name, value in about.items() if value is not None]
         above = parts.path.rstrip("/")
         return urlunsplit((schemes[parts.scheme], parts.netloc, above + path, urlencode(query), ""))
-
-    def _check_secure(self, url: Secret) -> None:
-        how = "agent(…, insecure=True)"
-        check_secure(url.reveal(), insecure=self.insecure, how=how, called="URL")
 
     def _key(self) -> Secret | None:
         return possible_key(self.api_key if self.api_key is not None else as_secret(environment("ELEVENLABS_API_KEY")))

@@ -6,14 +6,13 @@ has been recorded.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
 from attrs import field, frozen
 
-from kernl_rt._transport._address import prepare_headers
-from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
+from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.config import (
     PCM16_24K,
     Capabilities,
@@ -24,34 +23,30 @@ from kernl_rt.config import (
     SessionConfig,
     TurnDetection,
 )
-from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError, ProtocolError, SessionExpired
+from kernl_rt.exceptions import ConnectionClosed, SessionExpired
 from kernl_rt.providers._access import (
     SOCKET_SCHEMES,
     WEB_SCHEMES,
     Headers,
     address,
-    as_secret,
-    check_secure,
-    environment,
-    secret_headers,
-    usable_key,
-    without_credentials,
+    check_expiry,
+    merged_headers,
+    names_of,
 )
 from kernl_rt.providers._dialect._check import check_response, check_session
 from kernl_rt.providers._dialect._codec import Dialect, OpenAICodec
 from kernl_rt.providers._dialect._config import encode_session
 from kernl_rt.providers._dialect._refusals import only, refuse
-from kernl_rt.providers._dialect._secrets import minted
+from kernl_rt.providers._dialect._secrets import mint
 from kernl_rt.providers._dialect._wire import AUDIO_DELTA, CLIENT, SERVER
+from kernl_rt.providers._keyed import KeyedModel
 from kernl_rt.providers.elevenlabs._realtime_connection import KeptAlive, kept_alive
 
 __all__ = ["ElevenRealtimeCodec", "ElevenRealtimeModel", "realtime"]
 
 _BASE_URL = "https://api.elevenlabs.io"
 _ROOT = "/v1/convai"
-_INSECURE = "realtime(…, insecure=True)"
-#: Seconds after which the service gives up a silent client, and after which we say that we are there.
-IDLE_LIMIT = 60.0
+#: Seconds after which we say that we are there: the service gives up a client that is silent for 60.
 _BEAT_EVERY = 25.0
 _BEAT = '{"type":"input_audio_buffer.append","audio":""}'
 
@@ -115,22 +110,14 @@ def realtime(
     return made
 
 
-def _named(_model: object, _attribute: object, name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise MisconfiguredError(f"model={name!r} is invalid: use a model's name, such as 'eleven_realtime_v1_mini'")
-
-
 @frozen(kw_only=True)
-class ElevenRealtimeModel(RealtimeModel):
+class ElevenRealtimeModel(KeyedModel):
     """One model; see :func:`realtime`."""
 
+    example: ClassVar[str] = "eleven_realtime_v1_mini"
+    key_variable: ClassVar[str] = "ELEVENLABS_API_KEY"
+
     provider: str = field(default="elevenlabs", init=False, repr=False)
-    name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=as_secret)
-    base_url: str | None = field(default=None, repr=lambda url: repr(without_credentials(url)))
-    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
-    config: SessionConfig = field(factory=SessionConfig, repr=False)
-    insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
 
     def check(self, config: SessionConfig) -> None:
@@ -156,28 +143,11 @@ class ElevenRealtimeModel(RealtimeModel):
         if config.output_format not in (None, PCM16_24K):
             raise refuse("output_format", str(config.output_format), f"use {PCM16_24K}")
 
-    @asynccontextmanager
-    async def connect(
-        self,
-        config: SessionConfig,
-        options: ConnectOptions,
-        *,
-        credential: Credential | None = None,
-        transport: RealtimeTransport | None = None,
-    ) -> AsyncIterator[RealtimeConnection]:
-        self.check(config)
-        url = self.url()
-        headers = self._headers(None if credential is None else credential.secret, secret_headers(options.headers))
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
-
-            check_secure(url, insecure=self.insecure, how=_INSECURE)
-            transport = WebSocketTransport()
-        codec = ElevenRealtimeCodec(self._defaults(), dialect=_ELEVEN, redact=prepare_headers(headers).redact)
-        async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
-            connection = KeptAlive(stream, codec, beat=_BEAT, interval=_BEAT_EVERY)
-            async with kept_alive(connection):
-                yield connection
+    def _speaking(
+        self, stream: MessageStream, config: SessionConfig, options: ConnectOptions, redact: Callable[[str], str]
+    ) -> AbstractAsyncContextManager[RealtimeConnection]:
+        codec = ElevenRealtimeCodec(self._defaults(), dialect=_ELEVEN, redact=redact)
+        return kept_alive(KeptAlive(stream, codec, beat=_BEAT, interval=_BEAT_EVERY))
 
     def _defaults(self) -> SessionConfig:
         """The model is named in the session, not in the address."""
@@ -195,21 +165,13 @@ class ElevenRealtimeModel(RealtimeModel):
             ConnectError: ElevenLabs refused; the subclass says why.
             ProtocolError: the answer holds no secret.
         """
-        from kernl_rt._transport.http import post_json
-
-        if expires_after is not None and (type(expires_after) is not int or expires_after < 1):
-            raise MisconfiguredError(f"expires_after={expires_after!r} is invalid: use a number of whole seconds")
+        check_expiry(expires_after, 1)
         config = config or SessionConfig()
         self.check(config)
-        body: dict[str, Any] = {"session": encode_session(self._defaults().merged(config))}
-        if expires_after is not None:
-            body["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
+        session = encode_session(self._defaults().merged(config))
         url = self._address(WEB_SCHEMES, "/realtime/client_secrets")
-        check_secure(url, insecure=self.insecure, how=_INSECURE)
-        credential = minted(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
-        if isinstance(credential, ProtocolError):
-            raise credential
-        return credential
+        self._check_secure(url)
+        return await mint(url, self._headers(None, {}), session, expires_after)
 
     def url(self) -> str:
         """Where a session connects to.
@@ -225,20 +187,7 @@ class ElevenRealtimeModel(RealtimeModel):
 
     def _headers(self, secret: Secret | None, more: Headers) -> dict[str, str | Secret]:
         """A key goes into ElevenLabs' own header, a minted secret where OpenAI's go."""
-        given = {name.lower() for headers in (self.headers, more) for name in headers}
         ours: dict[str, str | Secret] = {}
-        if not given & {"xi-api-key", "authorization"}:
-            if secret is not None:
-                ours["Authorization"] = Secret(f"Bearer {self._key(secret).reveal()}")
-            else:
-                ours["xi-api-key"] = self._key(None)
-        overridden = {name.lower() for name in more}
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        return {**ours, **kept, **more}
-
-    def _key(self, secret: Secret | None) -> Secret:
-        return usable_key(
-            secret or self.api_key or as_secret(environment("ELEVENLABS_API_KEY")),
-            how="set the environment variable ELEVENLABS_API_KEY, pass api_key=… to realtime(), or connect with "
-            "credential=…",
-        )
+        if not names_of(self.headers, more) & {"xi-api-key", "authorization"}:
+            ours = {"xi-api-key": self._key(None)} if secret is None else {"Authorization": self._bearer(secret)}
+        return merged_headers(ours, self.headers, more)

@@ -22,11 +22,12 @@ from kernl_rt.exceptions import ConnectionClosed, ProtocolError, SessionExpired
 from kernl_rt.items import ConversationItem, FunctionCall, FunctionCallOutput, Message
 from kernl_rt.providers._fields import Misfit
 from kernl_rt.providers._json import read_object, write_json
+from kernl_rt.providers._names import Names
 from kernl_rt.providers.gemini._closing import expired, word_for
 from kernl_rt.providers.gemini._config import encode_instructions, encode_setup, encode_tools, refusal_of_update
 from kernl_rt.providers.gemini._contents import Refused, turn_of
 from kernl_rt.providers.gemini._profile import Profile, profile_of
-from kernl_rt.providers.gemini._turns import Names, Turns
+from kernl_rt.providers.gemini._turns import Turns
 from kernl_rt.providers.gemini._wire import FRAME, Frame, FunctionCalled
 
 __all__ = ["GeminiCodec"]
@@ -62,7 +63,7 @@ class GeminiCodec:
         self._config = defaults or SessionConfig()
         self._resume = resume
         self._redact = redact
-        self._names = Names()
+        self._names = Names("g")
         self._turns = Turns(self._names)
         #: The setup has been said; it has been taken.
         self._said_setup = False

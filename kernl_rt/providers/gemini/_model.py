@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from urllib.parse import urlunsplit
 
 from attrs import field, frozen
 
-from kernl_rt._transport._address import prepare_headers
-from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
+from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
 from kernl_rt.providers._access import (
@@ -20,13 +19,15 @@ from kernl_rt.providers._access import (
     Headers,
     as_secret,
     base_parts,
-    check_secure,
+    check_expiry,
     environment,
+    merged_headers,
+    names_of,
     possible_key,
     secret_headers,
-    without_credentials,
 )
 from kernl_rt.providers._connection import EchoingConnection
+from kernl_rt.providers._keyed import KeyedModel
 from kernl_rt.providers.gemini._codec import GeminiCodec
 from kernl_rt.providers.gemini._config import check_response, check_session, encode_setup
 from kernl_rt.providers.gemini._profile import Profile, profile_of
@@ -39,7 +40,6 @@ _VERTEX_SERVICE = "google.cloud.aiplatform"
 #: How a short-lived token begins, and the one version of the API that takes them.
 _TOKEN = "auth_tokens/"
 _TOKEN_VERSION = "v1alpha"
-_INSECURE = "live(…, insecure=True)"
 #: Seconds that a session opened with a token may last where nothing is said, and the most that a token may live.
 _TOKEN_SESSION = 1800
 _LONGEST_TOKEN = 72_000
@@ -99,29 +99,27 @@ def _token(value: AccessToken | None) -> Secret | Callable[[], str] | None:
     return Secret(value) if isinstance(value, (str, Secret)) else value
 
 
-def _named(_model: object, _attribute: object, name: Any) -> None:
-    bad = not isinstance(name, str) or not name.strip() or ".." in name or any(c in name for c in "?&# ")
-    if bad:
-        raise MisconfiguredError(f"model={name!r} is invalid: use a model's name, such as 'gemini-3.8-live'")
-
-
 @frozen(kw_only=True)
-class GeminiModel(RealtimeModel):
+class GeminiModel(KeyedModel):
     """One model; see :func:`live`."""
 
+    factory: ClassVar[str] = "live"
+    example: ClassVar[str] = "gemini-3.8-live"
+    key_variable: ClassVar[str] = "GEMINI_API_KEY"
+    #: The service answers pings 8 to 30 seconds late: they keep the way open here, and prove nothing.
+    ping_timeout: ClassVar[float | None] = None
+
     provider: str = field(default="gemini", init=False, repr=False)
-    name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=as_secret)
     vertex: bool | None = None
     project: str | None = None
     location: str | None = None
     access_token: Secret | Callable[[], str] | None = field(default=None, converter=_token, repr=False)
-    base_url: str | None = field(default=None, repr=lambda url: repr(without_credentials(url)))
     api_version: str | None = None
-    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
-    config: SessionConfig = field(factory=SessionConfig, repr=False)
-    insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if ".." in self.name or any(letter in self.name for letter in "?&# "):
+            raise MisconfiguredError(f"model={self.name!r} is invalid: use a model's name, such as {self.example!r}")
 
     @capabilities.default
     def _capabilities(self) -> Capabilities:
@@ -142,34 +140,18 @@ class GeminiModel(RealtimeModel):
         """
         check_response(config)
 
-    @asynccontextmanager
-    async def connect(
-        self,
-        config: SessionConfig,
-        options: ConnectOptions,
-        *,
-        credential: Credential | None = None,
-        transport: RealtimeTransport | None = None,
-    ) -> AsyncIterator[RealtimeConnection]:
-        self.check(config)
-        key = self._credentials(None if credential is None else credential.secret, secret_headers(options.headers))
-        url = self.url(token=_is_token(key))
-        headers = self._headers(key, secret_headers(options.headers))
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
+    def _request(self, secret: Secret | None, options: ConnectOptions) -> tuple[str, dict[str, str | Secret]]:
+        more = secret_headers(options.headers)
+        key = self._credentials(secret, more)
+        return self.url(token=_is_token(key)), self._headers(key, more)
 
-            check_secure(url, insecure=self.insecure, how=_INSECURE)
-            # The service answers pings 8 to 30 seconds late: they keep the way open here, and prove nothing.
-            transport = WebSocketTransport(ping_timeout=None)
+    def _speaking(
+        self, stream: MessageStream, config: SessionConfig, options: ConnectOptions, redact: Callable[[str], str]
+    ) -> AbstractAsyncContextManager[RealtimeConnection]:
         codec = GeminiCodec(
-            self.wire_name(),
-            defaults=self.config,
-            resume=options.resume,
-            profile=self._profile,
-            redact=prepare_headers(headers).redact,
+            self.wire_name(), defaults=self.config, resume=options.resume, profile=self._profile, redact=redact
         )
-        async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
-            yield EchoingConnection(stream, codec)
+        return nullcontext(EchoingConnection(stream, codec))
 
     # -- short-lived tokens
 
@@ -191,8 +173,7 @@ class GeminiModel(RealtimeModel):
 
         if self._on_vertex():
             raise MisconfiguredError("Vertex AI mints no short-lived tokens; hand out an access token of Google Cloud")
-        if expires_after is not None and (type(expires_after) is not int or not 1 <= expires_after <= _LONGEST_TOKEN):
-            raise MisconfiguredError(f"expires_after={expires_after!r} is invalid: use 1 to {_LONGEST_TOKEN} seconds")
+        check_expiry(expires_after, 1, _LONGEST_TOKEN)
         self.check(config or SessionConfig())
         now = datetime.now(UTC)
         opens_until = now + timedelta(seconds=60 if expires_after is None else expires_after)
@@ -206,7 +187,7 @@ class GeminiModel(RealtimeModel):
             body["fieldMask"] = "model"
         key = self._credentials(None, {})
         url = self._address(WEB_SCHEMES, f"/{self.api_version or _TOKEN_VERSION}/auth_tokens")
-        check_secure(url, insecure=self.insecure, how=_INSECURE)
+        self._check_secure(url)
         minted = _minted(await post_json(url, headers=self._headers(key, {}), json=body, timeout=30.0), opens_until)
         if isinstance(minted, ProtocolError):
             raise minted
@@ -275,8 +256,7 @@ class GeminiModel(RealtimeModel):
         Raises:
             MisconfiguredError: there is none, or it cannot be one.
         """
-        given = {name.lower() for headers in (self.headers, more) for name in headers}
-        if given & {"authorization", "x-goog-api-key"} and secret is None:
+        if names_of(self.headers, more) & {"authorization", "x-goog-api-key"} and secret is None:
             return None
         if self._on_vertex():
             token = self.access_token() if callable(self.access_token) else self.access_token
@@ -293,19 +273,17 @@ class GeminiModel(RealtimeModel):
             raise MisconfiguredError(missing)
         return key
 
-    def _headers(self, key: Secret | None, more: Headers) -> dict[str, str | Secret]:
+    def _headers(self, secret: Secret | None, more: Headers) -> dict[str, str | Secret]:
+        """``secret`` is the key or token that :meth:`_credentials` found."""
         ours: dict[str, str | Secret] = {}
-        if key is not None:
+        if secret is not None:
             if self._on_vertex():
-                ours["Authorization"] = Secret(f"Bearer {key.reveal()}")
-            elif _is_token(key):
-                ours["Authorization"] = Secret(f"Token {key.reveal()}")
+                ours["Authorization"] = Secret(f"Bearer {secret.reveal()}")
+            elif _is_token(secret):
+                ours["Authorization"] = Secret(f"Token {secret.reveal()}")
             else:
-                ours["x-goog-api-key"] = key
-        overridden = {name.lower() for name in more}
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        both = {name.lower() for name in (*kept, *more)}
-        return {**{name: value for name, value in ours.items() if name.lower() not in both}, **kept, **more}
+                ours["x-goog-api-key"] = secret
+        return merged_headers(ours, self.headers, more)
 
 
 def _is_token(key: Secret | None) -> bool:

@@ -16,7 +16,6 @@ Ids are counted. Everything is a method that returns the events of one fact.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -26,33 +25,16 @@ from attrs import define, evolve, field
 from kernl_rt import events as ev
 from kernl_rt.events import ServerEvent
 from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, ItemStatus, Message
+from kernl_rt.providers._names import Names
 from kernl_rt.providers.gemini._wire import Activity, Content, FunctionCalled, Part, Transcription
 
-__all__ = ["Names", "Turns"]
+__all__ = ["Turns"]
 
 Status = Literal["completed", "cancelled", "failed", "incomplete"]
 #: A spoken reply's sound and its words are one part, what it writes beside is another.
 _SPOKEN, _WRITTEN = 0, 1
 #: Ends that are no fault and no filter.
 _PLAIN_REASONS = frozenset({"TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT"})
-
-
-class Names:
-    """Counts ids. ``link`` sets the ids of one connection apart from those of another of the same session."""
-
-    def __init__(self, link: str = "") -> None:
-        self.link = link
-        self._count = 0
-
-    def new(self, kind: str) -> str:
-        self._count += 1
-        return f"{kind}_g{self.link}_{self._count}"
-
-    def taken(self, name: str | None) -> None:
-        """An item of an earlier conversation has this id: ours must not meet it."""
-        match = re.fullmatch(r"item_g([0-9]*)_([0-9]{1,12})", name or "")
-        if match is not None and match[1] == self.link:
-            self._count = max(self._count, int(match[2]))
 
 
 @define
@@ -103,10 +85,6 @@ class Turns:
     def _done(self) -> list[ServerEvent]:
         out, self._out = self._out, []
         return out
-
-    @property
-    def replying(self) -> bool:
-        return self._reply is not None
 
     # -- the human ----------------------------------------------------------------------------------------------------
 

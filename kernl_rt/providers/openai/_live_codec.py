@@ -22,6 +22,7 @@ from kernl_rt.items import ConversationItem, FunctionCall, FunctionCallOutput, M
 from kernl_rt.providers._dialect._codec import event_id_of, name_of
 from kernl_rt.providers._fields import Misfit
 from kernl_rt.providers._json import read_object, write_json
+from kernl_rt.providers._names import Names
 from kernl_rt.providers.openai._live_config import (
     Delegation,
     check_live,
@@ -31,7 +32,7 @@ from kernl_rt.providers.openai._live_config import (
     encode_update,
     refusal_of_update,
 )
-from kernl_rt.providers.openai._live_spans import Names, Spans
+from kernl_rt.providers.openai._live_spans import Spans
 from kernl_rt.providers.openai._live_wire import (
     SERVER,
     Appended,
@@ -88,7 +89,7 @@ class LiveCodec:
         self._store = store
         self._resume = resume
         self._redact = redact
-        self._names = Names()
+        self._names = Names("live")
         self._spans = Spans(self._names, pause)
         self._work = Work(self._spans)
         self._said_start = False

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from attrs import field, frozen
 
-from kernl_rt._transport._address import prepare_headers
 from kernl_rt._transport._scope import bare_task_group
-from kernl_rt.abc import MessageStream, RealtimeConnection, RealtimeTransport
+from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.exceptions import ConnectError, HandshakeError, MisconfiguredError, ModelNotFoundError
-from kernl_rt.providers._access import (
-    SOCKET_SCHEMES,
-    Headers,
-    as_secret,
-    check_secure,
-    environment,
-    secret_headers,
-    usable_key,
-)
+from kernl_rt.providers._access import SOCKET_SCHEMES, Headers
 from kernl_rt.providers.openai._live_codec import PAUSE, LiveCodec
 from kernl_rt.providers.openai._live_config import FORMATS, Delegation, check_live, check_live_response
 from kernl_rt.providers.openai._live_connection import LiveConnection
@@ -30,7 +21,6 @@ from kernl_rt.providers.openai._model import OpenAIModel
 
 __all__ = ["LiveModel", "live"]
 
-_INSECURE = "live(…, insecure=True)"
 #: Seconds: ``expires_at`` is two hours after the start.
 _LONGEST = 7_200.0
 #: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
@@ -123,6 +113,9 @@ def _capabilities(model: Any) -> Capabilities:
 class LiveModel(OpenAIModel):
     """One model; see :func:`live`."""
 
+    factory: ClassVar[str] = "live"
+    example: ClassVar[str] = "gpt-live-1"
+
     backend: str | Mapping[str, Any] | None = field(default=None, validator=_backend)
     delegate: str = "delegate"
     store: bool = False
@@ -149,23 +142,27 @@ class LiveModel(OpenAIModel):
         """
         check_live_response(config)
 
-    @asynccontextmanager
-    async def connect(
-        self,
-        config: SessionConfig,
-        options: ConnectOptions,
-        *,
-        credential: Credential | None = None,
-        transport: RealtimeTransport | None = None,
-    ) -> AsyncIterator[RealtimeConnection]:
-        self.check(config)
-        url = self.url(options.resume)
-        headers = self._headers(None if credential is None else credential.secret, secret_headers(options.headers))
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
+    def _where(self, options: ConnectOptions) -> str:
+        return self.url(options.resume)
 
-            check_secure(url, insecure=self.insecure, how=_INSECURE)
-            transport = WebSocketTransport()
+    @asynccontextmanager
+    async def _opened(
+        self, dialled: AbstractAsyncContextManager[MessageStream], options: ConnectOptions
+    ) -> AsyncIterator[MessageStream]:
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(dialled)
+            except (ModelNotFoundError, HandshakeError) as error:
+                if options.resume is None:
+                    raise
+                # The session is not there to be forked any more: the next attempt begins a new one.
+                raise ConnectError(f"the session cannot be forked: {error}", status=error.status) from error
+            yield stream
+
+    @asynccontextmanager
+    async def _speaking(
+        self, stream: MessageStream, config: SessionConfig, options: ConnectOptions, redact: Callable[[str], str]
+    ) -> AsyncIterator[RealtimeConnection]:
         whole = self.config.merged(config)
         codec = LiveCodec(
             self.name,
@@ -174,32 +171,18 @@ class LiveModel(OpenAIModel):
             store=self.store,
             resume=options.resume is not None,
             pause=self.pause * 1000,
-            redact=prepare_headers(headers).redact,
+            redact=redact,
         )
-        dialled = transport.connect(url, headers=headers, max_message_size=options.max_message_size)
-        async with AsyncExitStack() as stack:
-            stream = await self._opened(stack, dialled, options.resume)
-            connection = LiveConnection(stream, codec, whole.input_format or whole.output_format or FORMATS[0])
-            try:
-                async with bare_task_group() as tasks:
-                    tasks.start_soon(connection.keep_going, name="kernl_rt live timeline")
-                    try:
-                        yield connection
-                    finally:
-                        tasks.cancel_scope.cancel()
-            finally:
-                await connection.aclose()
-
-    async def _opened(
-        self, stack: AsyncExitStack, dialled: AbstractAsyncContextManager[MessageStream], resume: str | None
-    ) -> MessageStream:
+        connection = LiveConnection(stream, codec, whole.input_format or whole.output_format or FORMATS[0])
         try:
-            return await stack.enter_async_context(dialled)
-        except (ModelNotFoundError, HandshakeError) as error:
-            if resume is None:
-                raise
-            # The session is not there to be forked any more: the next attempt begins a new one.
-            raise ConnectError(f"the session cannot be forked: {error}", status=error.status) from error
+            async with bare_task_group() as tasks:
+                tasks.start_soon(connection.keep_going, name="kernl_rt live timeline")
+                try:
+                    yield connection
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            await connection.aclose()
 
     async def authenticate(
         self, config: SessionConfig | None = None, *, expires_after: int | None = None
@@ -219,9 +202,3 @@ class LiveModel(OpenAIModel):
         """
         fork = "" if resume is None else f"/{quote(resume, safe='')}/fork"
         return self._address(SOCKET_SCHEMES, f"/live/sessions{fork}", None)
-
-    def _key(self, secret: Secret | None) -> Secret:
-        return usable_key(
-            secret or self.api_key or as_secret(environment("OPENAI_API_KEY")),
-            how="set the environment variable OPENAI_API_KEY, pass api_key=… to live(), or connect with credential=…",
-        )

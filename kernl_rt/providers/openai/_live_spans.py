@@ -17,7 +17,6 @@ no clock is asked, and without sound nothing ends.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,9 +27,10 @@ from kernl_rt._audio import g711, pcm
 from kernl_rt.config import PCM16_24K, AudioFormat
 from kernl_rt.events import ServerEvent
 from kernl_rt.items import ContentPart, ConversationItem, FunctionCall, Message
+from kernl_rt.providers._names import Names
 from kernl_rt.providers.openai._live_wire import Fragment, Sound
 
-__all__ = ["PATIENCE", "Names", "Spans", "is_loud"]
+__all__ = ["PATIENCE", "Spans", "is_loud"]
 
 #: No conversation lasts so long (milliseconds): a stamp beyond it moves nothing.
 _LATEST = 1e12
@@ -40,24 +40,6 @@ PATIENCE = 10_000.0
 _LOUD = 256
 #: So many characters of the human's words are kept for whoever does delegated work.
 _REMEMBERED = 4_000
-
-
-class Names:
-    """Counts ids. ``link`` sets the ids of one connection apart from those of another of the same session."""
-
-    def __init__(self) -> None:
-        self.link = ""
-        self._count = 0
-
-    def new(self, kind: str) -> str:
-        self._count += 1
-        return f"{kind}_live{self.link}_{self._count}"
-
-    def taken(self, name: str | None) -> None:
-        """An item of an earlier conversation has this id: ours must not meet it."""
-        match = re.fullmatch(r"item_live([0-9]*)_([0-9]{1,12})", name or "")
-        if match is not None and match[1] == self.link:
-            self._count = max(self._count, int(match[2]))
 
 
 def is_loud(audio: bytes, format: AudioFormat) -> bool:
@@ -121,10 +103,6 @@ class Spans:
         """The events since the last call."""
         out, self._out = self._out, []
         return out
-
-    @property
-    def reply_id(self) -> str | None:
-        return None if self._reply is None else self._reply.id
 
     # -- the timeline -------------------------------------------------------------------------------------------------
 

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from kernl_rt._transport._address import prepare_headers
-from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
+from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.config import Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
-from kernl_rt.exceptions import MisconfiguredError, ProtocolError
 from kernl_rt.providers._access import (
     SOCKET_SCHEMES,
     WEB_SCHEMES,
     Headers,
     address,
-    as_secret,
-    check_secure,
+    check_expiry,
     environment,
-    secret_headers,
-    usable_key,
-    without_credentials,
+    merged_headers,
 )
 from kernl_rt.providers._connection import CodecConnection
 from kernl_rt.providers._dialect._check import FORMATS, check_response, check_session
 from kernl_rt.providers._dialect._codec import OpenAICodec
 from kernl_rt.providers._dialect._config import encode_session
-from kernl_rt.providers._dialect._secrets import minted
+from kernl_rt.providers._dialect._secrets import mint
+from kernl_rt.providers._keyed import KeyedModel
 
 __all__ = ["OpenAIModel", "realtime"]
 
 _BASE_URL = "https://api.openai.com/v1"
-_INSECURE = "realtime(…, insecure=True)"
-
 #: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
 _formats: Any = FORMATS
 #: A session ends after 60 minutes.
@@ -79,24 +73,16 @@ def realtime(
     return made
 
 
-def _named(_model: object, _attribute: object, name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise MisconfiguredError(f"model={name!r} is invalid: use a model's name, such as 'gpt-realtime-2.1'")
-
-
 @frozen(kw_only=True)
-class OpenAIModel(RealtimeModel):
+class OpenAIModel(KeyedModel):
     """One model; see :func:`realtime`."""
 
+    example: ClassVar[str] = "gpt-realtime-2.1"
+    key_variable: ClassVar[str] = "OPENAI_API_KEY"
+
     provider: str = field(default="openai", init=False, repr=False)
-    name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=as_secret)
-    base_url: str | None = field(default=None, repr=lambda url: repr(without_credentials(url)))
     organization: str | None = None
     project: str | None = None
-    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
-    config: SessionConfig = field(factory=SessionConfig, repr=False)
-    insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
 
     def check(self, config: SessionConfig) -> None:
@@ -110,25 +96,10 @@ class OpenAIModel(RealtimeModel):
         """
         check_response(config, self.name)
 
-    @asynccontextmanager
-    async def connect(
-        self,
-        config: SessionConfig,
-        options: ConnectOptions,
-        *,
-        credential: Credential | None = None,
-        transport: RealtimeTransport | None = None,
-    ) -> AsyncIterator[RealtimeConnection]:
-        self.check(config)
-        url = self.url()
-        headers = self._headers(None if credential is None else credential.secret, secret_headers(options.headers))
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
-
-            check_secure(url, insecure=self.insecure, how=_INSECURE)
-            transport = WebSocketTransport()
-        async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
-            yield CodecConnection(stream, OpenAICodec(self.config, redact=prepare_headers(headers).redact))
+    def _speaking(
+        self, stream: MessageStream, config: SessionConfig, options: ConnectOptions, redact: Callable[[str], str]
+    ) -> AbstractAsyncContextManager[RealtimeConnection]:
+        return nullcontext(CodecConnection(stream, OpenAICodec(self.config, redact=redact)))
 
     async def authenticate(
         self, config: SessionConfig | None = None, *, expires_after: int | None = None
@@ -142,21 +113,13 @@ class OpenAIModel(RealtimeModel):
             ConnectError: OpenAI refused; the subclass says why.
             ProtocolError: the answer holds no secret.
         """
-        from kernl_rt._transport.http import post_json
-
-        if expires_after is not None and (type(expires_after) is not int or not 10 <= expires_after <= 7200):
-            raise MisconfiguredError(f"expires_after={expires_after!r} is invalid: use 10 to 7200 whole seconds")
+        check_expiry(expires_after, 10, 7200)
         config = config or SessionConfig()
         self.check(config)
-        body: dict[str, Any] = {"session": {**encode_session(self.config.merged(config)), "model": self.name}}
-        if expires_after is not None:
-            body["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
+        session = {**encode_session(self.config.merged(config)), "model": self.name}
         url = self._address(WEB_SCHEMES, "/realtime/client_secrets", None)
-        check_secure(url, insecure=self.insecure, how=_INSECURE)
-        credential = minted(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
-        if isinstance(credential, ProtocolError):
-            raise credential
-        return credential
+        self._check_secure(url)
+        return await mint(url, self._headers(None, {}), session, expires_after)
 
     def url(self) -> str:
         """Where a session connects to.
@@ -172,22 +135,9 @@ class OpenAIModel(RealtimeModel):
         return address(base, schemes, path, [("model", model)], called=called, example=_BASE_URL)
 
     def _headers(self, secret: Secret | None, more: Headers) -> dict[str, str | Secret]:
-        given = {name.lower() for headers in (self.headers, more) for name in headers}
-        ours: dict[str, str | Secret] = {}
-        if "authorization" not in given:
-            ours["Authorization"] = Secret(f"Bearer {self._key(secret).reveal()}")
         about = {
             "OpenAI-Organization": self.organization or environment("OPENAI_ORG_ID"),
             "OpenAI-Project": self.project or environment("OPENAI_PROJECT_ID"),
         }
-        ours.update({name: value for name, value in about.items() if value and name.lower() not in given})
-        overridden = {name.lower() for name in more}
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        return {**ours, **kept, **more}
-
-    def _key(self, secret: Secret | None) -> Secret:
-        return usable_key(
-            secret or self.api_key or as_secret(environment("OPENAI_API_KEY")),
-            how="set the environment variable OPENAI_API_KEY, pass api_key=… to realtime(), or connect with "
-            "credential=…",
-        )
+        ours = {name: value for name, value in about.items() if value}
+        return merged_headers(ours, super()._headers(secret, more), {})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from kernl_rt._transport._address import prepare_headers
-from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
+from kernl_rt.abc import MessageStream, RealtimeConnection
 from kernl_rt.config import (
     Capabilities,
     ConnectOptions,
@@ -19,21 +18,17 @@ from kernl_rt.config import (
     SessionConfig,
     TurnDetection,
 )
-from kernl_rt.exceptions import MisconfiguredError, ProtocolError
+from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.providers._access import (
     SOCKET_SCHEMES,
     WEB_SCHEMES,
     Headers,
     address,
-    as_secret,
-    check_secure,
-    environment,
-    secret_headers,
-    usable_key,
-    without_credentials,
+    check_expiry,
 )
 from kernl_rt.providers._connection import CodecConnection
-from kernl_rt.providers._dialect._secrets import minted
+from kernl_rt.providers._dialect._secrets import mint
+from kernl_rt.providers._keyed import KeyedModel
 from kernl_rt.providers.xai._check import check_response, check_session
 from kernl_rt.providers.xai._codec import XAICodec
 from kernl_rt.providers.xai._config import FORMATS, LAYOUT
@@ -41,7 +36,6 @@ from kernl_rt.providers.xai._config import FORMATS, LAYOUT
 __all__ = ["XAIModel", "realtime"]
 
 _BASE_URL = "https://api.x.ai/v1"
-_INSECURE = "realtime(…, insecure=True)"
 #: Until it is told otherwise, the service waits for commits; a session listens.
 _LISTENING = SessionConfig(turn_detection=TurnDetection.server_vad())
 #: attrs types a ``converter=tuple`` by an unbound parameter that no value satisfies.
@@ -99,11 +93,6 @@ def realtime(
     return made
 
 
-def _named(_model: object, _attribute: object, name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise MisconfiguredError(f"model={name!r} is invalid: use a model's name, such as 'grok-voice-latest'")
-
-
 def _tools(tools: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     given = tuple(tools)
     for tool in given:
@@ -113,18 +102,15 @@ def _tools(tools: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
 
 
 @frozen(kw_only=True)
-class XAIModel(RealtimeModel):
+class XAIModel(KeyedModel):
     """One model; see :func:`realtime`."""
 
+    example: ClassVar[str] = "grok-voice-latest"
+    key_variable: ClassVar[str] = "XAI_API_KEY"
+
     provider: str = field(default="xai", init=False, repr=False)
-    name: str = field(validator=_named)
-    api_key: Secret | None = field(default=None, converter=as_secret)
-    base_url: str | None = field(default=None, repr=lambda url: repr(without_credentials(url)))
-    headers: Headers = field(factory=dict, converter=secret_headers, repr=False)
-    config: SessionConfig = field(factory=SessionConfig, repr=False)
     server_tools: Sequence[Mapping[str, Any]] = field(default=(), converter=_tools, repr=False)
     resumption: bool = True
-    insecure: bool = field(default=False, repr=False)
     capabilities: Capabilities = field(default=_CAPABILITIES, repr=False)
 
     def check(self, config: SessionConfig) -> None:
@@ -138,30 +124,15 @@ class XAIModel(RealtimeModel):
         """
         check_response(config)
 
-    @asynccontextmanager
-    async def connect(
-        self,
-        config: SessionConfig,
-        options: ConnectOptions,
-        *,
-        credential: Credential | None = None,
-        transport: RealtimeTransport | None = None,
-    ) -> AsyncIterator[RealtimeConnection]:
-        self.check(config)
-        url = self.url(options.resume)
-        headers = self._headers(None if credential is None else credential.secret, secret_headers(options.headers))
-        if transport is None:
-            from kernl_rt._transport.websocket import WebSocketTransport
+    def _where(self, options: ConnectOptions) -> str:
+        return self.url(options.resume)
 
-            check_secure(url, insecure=self.insecure, how=_INSECURE)
-            transport = WebSocketTransport()
-        codec = XAICodec(
-            self._defaults(resume=options.resume is not None),
-            server_tools=self.server_tools,
-            redact=prepare_headers(headers).redact,
-        )
-        async with transport.connect(url, headers=headers, max_message_size=options.max_message_size) as stream:
-            yield CodecConnection(stream, codec)
+    def _speaking(
+        self, stream: MessageStream, config: SessionConfig, options: ConnectOptions, redact: Callable[[str], str]
+    ) -> AbstractAsyncContextManager[RealtimeConnection]:
+        defaults = self._defaults(resume=options.resume is not None)
+        codec = XAICodec(defaults, server_tools=self.server_tools, redact=redact)
+        return nullcontext(CodecConnection(stream, codec))
 
     def _defaults(self, *, resume: bool) -> SessionConfig:
         wanted = {"resumption": {"enabled": True}} if self.resumption or resume else {}
@@ -179,22 +150,13 @@ class XAIModel(RealtimeModel):
             ConnectError: xAI refused; the subclass says why.
             ProtocolError: the answer holds no secret.
         """
-        from kernl_rt._transport.http import post_json
-
-        if expires_after is not None and (type(expires_after) is not int or not 1 <= expires_after <= 3600):
-            raise MisconfiguredError(f"expires_after={expires_after!r} is invalid: use 1 to 3600 whole seconds")
+        check_expiry(expires_after, 1, 3600)
         config = config or SessionConfig()
         self.check(config)
-        session = LAYOUT.encode_session(self.config.merged(config))
-        body: dict[str, Any] = {"session": {**session, "model": self.name}}
-        if expires_after is not None:
-            body["expires_after"] = {"seconds": expires_after}
+        session = {**LAYOUT.encode_session(self.config.merged(config)), "model": self.name}
         url = self._address(WEB_SCHEMES, "/realtime/client_secrets", {})
-        check_secure(url, insecure=self.insecure, how=_INSECURE)
-        credential = minted(await post_json(url, headers=self._headers(None, {}), json=body, timeout=30.0))
-        if isinstance(credential, ProtocolError):
-            raise credential
-        return credential
+        self._check_secure(url)
+        return await mint(url, self._headers(None, {}), session, expires_after, anchor=None)
 
     def url(self, resume: str | None = None) -> str:
         """Where a session connects to; ``resume`` names the conversation to go on with.
@@ -207,18 +169,3 @@ class XAIModel(RealtimeModel):
     def _address(self, schemes: Mapping[str, str], path: str, query: Mapping[str, str | None]) -> str:
         base = self.base_url or _BASE_URL
         return address(base, schemes, path, query.items(), called="base_url", example=_BASE_URL)
-
-    def _headers(self, secret: Secret | None, more: Headers) -> dict[str, str | Secret]:
-        given = {name.lower() for headers in (self.headers, more) for name in headers}
-        ours: dict[str, str | Secret] = {}
-        if "authorization" not in given:
-            ours["Authorization"] = Secret(f"Bearer {self._key(secret).reveal()}")
-        overridden = {name.lower() for name in more}
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in overridden}
-        return {**ours, **kept, **more}
-
-    def _key(self, secret: Secret | None) -> Secret:
-        return usable_key(
-            secret or self.api_key or as_secret(environment("XAI_API_KEY")),
-            how="set the environment variable XAI_API_KEY, pass api_key=… to realtime(), or connect with credential=…",
-        )

@@ -18,6 +18,7 @@ from kernl_rt.simulator._schema import (
     choice,
     either,
     integer,
+    is_text,
     list_of,
     nullable,
     number,
@@ -28,10 +29,6 @@ from kernl_rt.simulator._schema import (
 )
 
 __all__ = ["PREVIEW_REPLY", "PREVIEW_SESSION", "VOICE_LIVE_REPLY", "VOICE_LIVE_SESSION"]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _all_nullable(fields: dict[str, Check]) -> dict[str, Check]:
@@ -49,7 +46,7 @@ def _modalities(*words: str) -> Check:
     return check
 
 
-_max_tokens = either(_is_text, choice("inf"), integer(1))
+_max_tokens = either(is_text, choice("inf"), integer(1))
 _vad = {
     "type": TEXT,
     "threshold": nullable(number(0.0, 1.0)),
@@ -68,7 +65,7 @@ _old_common: dict[str, Check] = {
     "voice": choice(*VOICES),
     "output_audio_format": choice("pcm16", "g711_ulaw", "g711_alaw"),
     "tools": list_of(tagged("type", {"function": _function}), longest=128),
-    "tool_choice": either(_is_text, choice("auto", "none", "required"), record({"type": TEXT, "name": TEXT})),
+    "tool_choice": either(is_text, choice("auto", "none", "required"), record({"type": TEXT, "name": TEXT})),
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": _max_tokens,
 }
@@ -112,7 +109,7 @@ _spoken: dict[str, Check] = {
     "volume": TEXT,
 }
 _voice = either(
-    _is_text,
+    is_text,
     choice(*VOICES),
     tagged(
         "type",
@@ -182,7 +179,7 @@ VOICE_LIVE_SESSION: Check = record(
                     "azure_semantic_vad_multilingual": record(_many),
                 },
             ),
-            "tool_choice": either(_is_text, choice("auto", "none", "required"), record({"type": TEXT, "name": TEXT})),
+            "tool_choice": either(is_text, choice("auto", "none", "required"), record({"type": TEXT, "name": TEXT})),
             "parallel_tool_calls": BOOL,
             "max_response_output_tokens": _max_tokens,
             "include": list_of(

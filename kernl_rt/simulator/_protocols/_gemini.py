@@ -6,7 +6,6 @@ Sources: the types of Google's SDK, and recorded traffic. Both spellings of a ke
 
 from __future__ import annotations
 
-import array
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,26 @@ import pybase64
 
 from kernl_rt._transport.serve import Request
 from kernl_rt.simulator._protocols._base import Protocol, Translation
+from kernl_rt.simulator._protocols._gemini_content import (
+    ENGINE_RATE,
+    INVALID,
+    Wrong,
+    bytes_of,
+    declarations,
+    function_of,
+    item_of,
+    parts_of,
+    pcm_rate,
+    pick,
+)
+from kernl_rt.simulator._protocols._resampler import Resampler
 
-__all__ = ["Gemini", "GeminiTranslation", "Upsampler"]
+__all__ = ["Gemini", "GeminiTranslation"]
 
 _PATH = re.compile(
     r"/ws/(google\.ai\.generativelanguage\.v[a-z0-9]+\.GenerativeService\.BidiGenerateContent(Constrained)?"
     r"|google\.cloud\.aiplatform\.v[a-z0-9]+\.LlmBidiService/BidiGenerateContent)"
 )
-_PCM = re.compile(r"audio/pcm(;\s*rate=([1-9][0-9]{3,5}))?")
-_INVALID = (1007, "Request contains an invalid argument.")
 _NOT_NOW = (1008, "Operation is not implemented, or supported, or enabled.")
 _NOT_FOUND = (1008, "Requested entity was not found.")
 _EXPLICIT = (1007, "Explicit activity control is not supported when automatic activity detection is enabled.")
@@ -46,68 +56,6 @@ _WARNING = 60.0
 _MOST_HANDLES = 1_000
 
 
-class Wrong(Exception):
-    """The client said something that ends the link: with this close code and reason."""
-
-    def __init__(self, close: tuple[int, str]) -> None:
-        super().__init__(close[1])
-        self.close = close
-
-
-def pick(source: Mapping[str, Any], name: str, kind: type | tuple[type, ...] = dict) -> Any:
-    """A field in either spelling, ``None`` where it is absent; one of another type ends the link."""
-    snake = re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", name)
-    value = source.get(name, source.get(snake))
-    if value is not None and not isinstance(value, kind):
-        raise Wrong(_INVALID)
-    return value
-
-
-class Upsampler:
-    """PCM16 to 24 kHz, by drawing lines between the samples. The last one is kept for the next piece."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._last = 0
-        self._at = 0.0
-
-    def push(self, audio: bytes, rate: int) -> bytes:
-        data = self._rest + audio
-        whole = len(data) // 2 * 2
-        self._rest = data[whole:]
-        samples = array.array("h", data[:whole])
-        if rate == 24_000:
-            return samples.tobytes()
-        step, out, at, last = rate / 24_000, array.array("h"), self._at, self._last
-        for sample in samples:
-            while at < 1.0:
-                out.append(round(last + (sample - last) * at))
-                at += step
-            at -= 1.0
-            last = sample
-        self._at, self._last = at, last
-        return out.tobytes()
-
-
-def _lowered(schema: Any) -> Any:
-    """A schema of Google's as a JSON schema."""
-    if isinstance(schema, list):
-        return [_lowered(each) for each in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    out: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "type" and isinstance(value, str):
-            out[key] = value.lower()
-        elif key == "properties" and isinstance(value, Mapping):
-            out[key] = {name: _lowered(each) for name, each in value.items()}
-        elif key in ("items", "anyOf", "any_of"):
-            out["anyOf" if key == "any_of" else key] = _lowered(value)
-        elif key != "nullable":
-            out[key] = value
-    return out
-
-
 class GeminiTranslation(Translation):
     """One client's link. ``handles`` are the protocol's own: what is said under each."""
 
@@ -125,7 +73,7 @@ class GeminiTranslation(Translation):
         self._calls: list[dict[str, Any]] = []
         self._pending: set[str] = set()
         self._spoken = ""
-        self._upsampler = Upsampler()
+        self._resampler = Resampler(16_000, ENGINE_RATE)
         self._end = now + duration
         self._warn_at: float | None = self._end - min(_WARNING, duration / 10)
 
@@ -161,14 +109,14 @@ class GeminiTranslation(Translation):
             try:
                 return self._read(frame)
             except RecursionError:
-                raise Wrong(_INVALID) from None
+                raise Wrong(INVALID) from None
         except Wrong as wrong:
             self._closing = self._closing or wrong.close
             return ()
 
     def _read(self, frame: Any) -> Sequence[object]:
         if not isinstance(frame, dict):
-            raise Wrong(_INVALID)
+            raise Wrong(INVALID)
         verbs = {
             "setup": self._setup,
             "clientContent": self._client_content,
@@ -194,7 +142,7 @@ class GeminiTranslation(Translation):
         generation = pick(setup, "generationConfig") or {}
         modalities = pick(generation, "responseModalities", list) or ["AUDIO"]
         if modalities not in (["AUDIO"], ["TEXT"]):
-            raise Wrong(_INVALID)
+            raise Wrong(INVALID)
         resumption = pick(setup, "sessionResumption")
         self._resumes = resumption is not None
         self._transcribes = pick(setup, "outputAudioTranscription") is not None
@@ -223,9 +171,9 @@ class GeminiTranslation(Translation):
         if isinstance(instruction, str):
             said["instructions"] = instruction
         elif instruction is not None:
-            said["instructions"] = "".join(pick(part, "text", str) or "" for part in _parts(instruction))
+            said["instructions"] = "".join(pick(part, "text", str) or "" for part in parts_of(instruction))
         if tools is not None:
-            said["tools"] = [_function(each) for tool in tools for each in _declarations(tool)]
+            said["tools"] = [function_of(each) for tool in tools for each in declarations(tool)]
         return said
 
     def _detection(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -245,7 +193,7 @@ class GeminiTranslation(Translation):
         complete = bool(pick(content, "turnComplete", bool))
         frames: list[object] = []
         for turn in pick(content, "turns", list) or ():
-            item = _item_of(turn)
+            item = item_of(turn)
             self._told.append(item)
             frames.append({"type": "conversation.item.create", "item": item})
         if complete:
@@ -263,7 +211,7 @@ class GeminiTranslation(Translation):
         if self._pending:
             raise Wrong(_NOT_NOW)
         if len(said) != 1:
-            raise Wrong(_INVALID)
+            raise Wrong(INVALID)
         if (audio := pick(said, "audio")) is not None:
             return self._audio(audio)
         if (chunks := pick(said, "mediaChunks", list)) is not None:
@@ -276,19 +224,21 @@ class GeminiTranslation(Translation):
             return self._activity(starts="activityStart" in said or "activity_start" in said)
         if pick(said, "audioStreamEnd", bool):
             if self._manual:
-                raise Wrong(_INVALID)
+                raise Wrong(INVALID)
             return [{"type": "input_audio_buffer.append", "audio": pybase64.b64encode_as_string(_SILENCE)}]
         if pick(said, "video") is not None:
             return ()
-        raise Wrong(_INVALID)
+        raise Wrong(INVALID)
 
     def _audio(self, blob: Any) -> Sequence[object]:
         if not isinstance(blob, Mapping):
-            raise Wrong(_INVALID)
-        match = _PCM.fullmatch(pick(blob, "mimeType", str) or "")
-        if match is None:
+            raise Wrong(INVALID)
+        rate = pcm_rate(pick(blob, "mimeType", str) or "")
+        if rate is None:
             raise Wrong((1007, "Unsupported audio MIME type."))
-        sound = self._upsampler.push(_bytes_of(blob), int(match[2] or 16_000))
+        if rate != self._resampler.source:
+            self._resampler = Resampler(rate, ENGINE_RATE)
+        sound = self._resampler.push(bytes_of(blob))
         return [{"type": "input_audio_buffer.append", "audio": pybase64.b64encode_as_string(sound)}] if sound else []
 
     def _activity(self, *, starts: bool) -> Sequence[object]:
@@ -311,7 +261,7 @@ class GeminiTranslation(Translation):
             item = {"type": "function_call_output", "call_id": call_id, "output": text}
             frames.append({"type": "conversation.item.create", "item": item})
         if not frames:
-            raise Wrong(_INVALID)
+            raise Wrong(INVALID)
         return frames if self._pending else [*frames, {"type": "response.create"}]
 
     def _context_update(self, update: Mapping[str, Any]) -> Sequence[object]:
@@ -404,69 +354,6 @@ class GeminiTranslation(Translation):
 
 def _json(message: Mapping[str, Any]) -> str:
     return msgspec.json.encode(message).decode()
-
-
-def _parts(content: Any) -> Sequence[Mapping[str, Any]]:
-    parts = pick(content, "parts", list) if isinstance(content, Mapping) else None
-    if parts is None or not all(isinstance(part, Mapping) for part in parts):
-        raise Wrong(_INVALID)
-    found: Sequence[Mapping[str, Any]] = parts
-    return found
-
-
-def _declarations(tool: Any) -> Sequence[Any]:
-    if not isinstance(tool, Mapping):
-        raise Wrong(_INVALID)
-    found: Sequence[Any] = pick(tool, "functionDeclarations", list) or ()
-    return found
-
-
-def _function(declared: Any) -> dict[str, Any]:
-    if not isinstance(declared, Mapping) or not pick(declared, "name", str):
-        raise Wrong(_INVALID)
-    parameters = pick(declared, "parameters")
-    if parameters is not None and not parameters.get("properties"):
-        raise Wrong((1007, "parameters.properties: should be non-empty for OBJECT type"))
-    said: dict[str, Any] = {"type": "function", "name": declared["name"]}
-    said["parameters"] = _lowered(parameters) if parameters else {"type": "object", "properties": {}}
-    if description := pick(declared, "description", str):
-        said["description"] = description
-    return said
-
-
-def _item_of(turn: Any) -> dict[str, Any]:
-    if not isinstance(turn, Mapping):
-        raise Wrong(_INVALID)
-    role = pick(turn, "role", str) or "user"
-    if role not in ("user", "model"):
-        raise Wrong((1007, "Please use a valid role: user, model."))
-    content = [_part_of(part, role) for part in _parts(turn)]
-    if not content:
-        raise Wrong(_INVALID)
-    return {"type": "message", "role": "assistant" if role == "model" else "user", "content": content}
-
-
-def _part_of(part: Mapping[str, Any], role: str) -> dict[str, Any]:
-    if (text := pick(part, "text", str)) is not None:
-        return {"type": "output_text" if role == "model" else "input_text", "text": text}
-    blob = pick(part, "inlineData")
-    kind = pick(blob, "mimeType", str) or "" if blob is not None else ""
-    if blob is None or role == "model":
-        raise Wrong(_INVALID)
-    if match := _PCM.fullmatch(kind):
-        sound = Upsampler().push(_bytes_of(blob), int(match[2] or 16_000))
-        return {"type": "input_audio", "audio": pybase64.b64encode_as_string(sound)}
-    if not kind.startswith("image/"):
-        raise Wrong(_INVALID)
-    return {"type": "input_image", "image_url": f"data:{kind};base64,{pybase64.b64encode_as_string(_bytes_of(blob))}"}
-
-
-def _bytes_of(blob: Mapping[str, Any]) -> bytes:
-    text = (pick(blob, "data", str) or "").replace("-", "+").replace("_", "/")
-    try:
-        return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        raise Wrong((1007, "Base64 decoding failed.")) from None
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:

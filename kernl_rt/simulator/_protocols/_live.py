@@ -10,28 +10,25 @@ Source: the types of the official SDK (``openai.types.live``). Decisions and fix
 from __future__ import annotations
 
 import re
-from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import pybase64
 from attrs import define, field
 
 from kernl_rt._transport.serve import Request
 from kernl_rt.config import G711_ALAW, G711_ULAW, PCM16_16K, PCM16_24K, AudioFormat
 from kernl_rt.simulator._protocols._base import Protocol, Translation
-from kernl_rt.simulator._protocols._gemini import Upsampler
+from kernl_rt.simulator._protocols._live_replies import Replies
 from kernl_rt.simulator._protocols._live_schema import check_event, check_fork
+from kernl_rt.simulator._protocols._live_timeline import Messages, Timeline, answer
 from kernl_rt.simulator._protocols._openai import bearer, parse
 from kernl_rt.simulator._schema import Refusal
 
 __all__ = ["Live", "LiveTranslation"]
 
 _FORK = re.compile(r"/v1/live/sessions/([^/]+)/fork")
-_STEP = 200.0
-_USAGE_EVERY = 15_000.0
 #: Sessions that are kept for forks, and what is kept of each.
 _MOST_STORED = 1_000
 _MOST_TOLD = 256
@@ -50,23 +47,6 @@ class Stored:
     told: deque[dict[str, Any]] = field(factory=lambda: deque(maxlen=_MOST_TOLD))
 
 
-class Downsampler:
-    """PCM16 from 24 to 16 kHz: of three samples, the first, and the mean of the others."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def push(self, audio: bytes) -> bytes:
-        data = self._rest + audio
-        whole = len(data) // 6 * 6
-        self._rest = data[whole:]
-        samples = array("h", data[:whole])
-        out = array("h", bytes(whole // 6 * 4))
-        out[0::2] = samples[0::3]
-        out[1::2] = array("h", [(a + b) // 2 for a, b in zip(samples[1::3], samples[2::3], strict=True)])
-        return out.tobytes()
-
-
 class LiveTranslation(Translation):
     """One client's link. ``stored`` are the protocol's sessions that can be forked; ``source`` is the one that is."""
 
@@ -77,28 +57,20 @@ class LiveTranslation(Translation):
         self._session: dict[str, Any] = {}
         self._asked = False
         self._started = False
-        self._said: list[str] = []
-        self._acks: list[dict[str, Any]] = []
-        self._count = 0
+        self._messages = Messages()
+        self._timeline = Timeline(self._messages)
+        self._replies = Replies(
+            self._messages,
+            self._timeline,
+            client_works=lambda: self._session["delegation"]["type"] == "client",
+            tell=lambda words: self._tell(_item("assistant", [{"text": words}])),
+            fail=lambda message: self._fault({"message": message, "code": "server_error"}),
+        )
         self._closing: tuple[int, str] | None = None
-        self._muted = False
-        self._format = PCM16_24K
-        self._up, self._down = Upsampler(), Downsampler()
-        #: What the model is about to say: sound and words, in order.
-        self._speech: deque[bytes | str] = deque()
-        self._heard_ms = 0.0
-        self._spoken_ms = 0.0
-        self._usage_ms = _USAGE_EVERY
         self._speaking: dict[str, tuple[float, float]] = {}
         self._updating: str | None = None
         #: Frames for the engine that had to wait until its reply was over.
         self._later: list[dict[str, Any]] = []
-        self._running: str | None = None
-        self._nested: str | None = None
-        self._backend_next = False
-        self._text = ""
-        #: Delegations to the client, and the engine's calls behind them.
-        self._handed: dict[str, str] = {}
 
     # -- what the server asks
 
@@ -107,9 +79,9 @@ class LiveTranslation(Translation):
         return self._closing
 
     def answers(self) -> Sequence[str]:
-        self._move_on()
-        said, self._said = self._said, []
-        return said
+        if self._started and self._closing is None:
+            self._timeline.move_on()
+        return self._messages.take()
 
     def close(self, code: int, reason: str) -> tuple[int, str]:
         return (1000, "") if code == 1001 else (code, reason)
@@ -137,8 +109,8 @@ class LiveTranslation(Translation):
         if kind == "session.input_audio.append":
             return self._hear(frame["audio"])
         if kind in ("session.input_audio.mute", "session.input_audio.unmute"):
-            self._muted = kind.endswith(".mute")
-            self._say(f"{kind}d", frame)
+            self._timeline.muted = kind.endswith(".mute")
+            self._messages.say(f"{kind}d", frame)
             return ()
         if kind.endswith(".append"):
             return self._append(kind.split(".")[1], frame)
@@ -157,10 +129,10 @@ class LiveTranslation(Translation):
         session["audio"] = {"format": {"type": "audio/pcm", "rate": 24_000}, "output": {"voice": "marin"}, **audio}
         session["delegation"] = _merged(before.get("delegation"), said.get("delegation")) or {"type": "client"}
         self._session = session
-        self._format = _format_of(session["audio"]["format"])
+        format = self._timeline.format = _format_of(session["audio"]["format"])
         self._mine = Stored(session, deque(self._source.told if self._source else (), _MOST_TOLD))
         engine = {"type": "audio/pcm", "rate": 24_000}
-        if self._format.encoding != "pcm16":
+        if format.encoding != "pcm16":
             engine = {"type": session["audio"]["format"]["type"]}
         detection = {"type": "server_vad", "silence_duration_ms": 300}
         sound = {
@@ -202,11 +174,7 @@ class LiveTranslation(Translation):
             sound = pybase64.b64decode(text, validate=True)
         except ValueError:
             raise Refusal("Invalid 'audio': not valid base64.", "invalid_value", "audio") from None
-        self._heard_ms += self._format.ms(len(sound))
-        if self._muted:
-            sound = self._format.silence * (len(sound) // self._format.sample_width)
-        if self._format == PCM16_16K:
-            sound = self._up.push(sound, 16_000)
+        sound = self._timeline.hear(sound)
         audio = pybase64.b64encode_as_string(sound)
         return [{"type": "input_audio_buffer.append", "audio": audio}] if sound else []
 
@@ -214,12 +182,12 @@ class LiveTranslation(Translation):
         about, text = frame.get("delegation_id"), frame["content"]
         call_id = None
         if about is not None:
-            call_id = self._handed.get(about)
+            call_id = self._replies.handed.get(about)
             if call_id is None or self._session["delegation"]["type"] != "client":
                 raise Refusal("Unknown delegation.", "invalid_value", "delegation_id")
-        self._acks.append(_answer(f"session.{channel}.appended", frame))
+        self._timeline.acks.append(answer(f"session.{channel}.appended", frame))
         if call_id is not None and channel == "commentary":
-            del self._handed[about or ""]
+            del self._replies.handed[about or ""]
             item = {"type": "function_call_output", "call_id": call_id, "output": text}
         else:
             wrote = text.startswith(_WROTE)
@@ -235,7 +203,7 @@ class LiveTranslation(Translation):
             raise Refusal(f"{kind} requires Responses delegation.", "invalid_value")
         event_id = frame.get("event_id")
         if kind == "response.create":
-            self._backend_next = True
+            self._replies.backend_next = True
             return self._when_idle([{"type": "response.create", "event_id": event_id}])
         item = frame["item"]
         if item.get("type") == "function_call_output":
@@ -244,13 +212,13 @@ class LiveTranslation(Translation):
 
     def _when_idle(self, frames: list[dict[str, Any]]) -> Sequence[object]:
         """The engine takes one reply at a time; what would begin another waits for its end."""
-        if self._running is None and not self._later:
+        if self._replies.running is None and not self._later:
             return frames
         self._later += frames
         return ()
 
     def _take_later(self) -> list[dict[str, Any]]:
-        if self._running is not None:
+        if self._replies.running is not None:
             return []
         later, self._later = self._later, []
         return later
@@ -259,48 +227,12 @@ class LiveTranslation(Translation):
         if self._mine is not None:
             self._mine.told.append(item)
 
-    # -- the timeline
-
-    def _move_on(self) -> None:
-        """As much goes out as has come in."""
-        while self._started and self._closing is None and self._heard_ms - self._spoken_ms >= _STEP:
-            start, self._spoken_ms = self._spoken_ms, self._spoken_ms + _STEP
-            times: dict[str, Any] = {"start_ms": int(start), "end_ms": int(self._spoken_ms)}
-            for ack in self._acks:
-                self._put({**ack, "start_ms": times["start_ms"], "end_ms": times["start_ms"]})
-            self._acks.clear()
-            sound, words = self._next_sound()
-            self._say("session.output_audio.delta", delta=pybase64.b64encode_as_string(sound), named=False)
-            for text in words:
-                self._say("session.output_transcript.delta", delta=text, **times)
-            if self._spoken_ms >= self._usage_ms:
-                self._usage_ms += _USAGE_EVERY
-                self._say("session.usage.updated", usage=self._usage(), context_window={"usage_ratio": 0.01})
-
-    def _next_sound(self) -> tuple[bytes, list[str]]:
-        size = self._format.size(_STEP)
-        sound, words = bytearray(), list[str]()
-        while self._speech and len(sound) < size:
-            piece = self._speech.popleft()
-            if isinstance(piece, str):
-                words.append(piece)
-                continue
-            room = size - len(sound)
-            sound += piece[:room]
-            if len(piece) > room:
-                self._speech.appendleft(piece[room:])
-        missing = (size - len(sound)) // self._format.sample_width
-        return bytes(sound) + self._format.silence * missing, words
-
-    def _usage(self) -> dict[str, Any]:
-        return {"seconds": round(self._spoken_ms / 1000, 3)}
-
     # -- what the engine says
 
     def write(self, frame: Mapping[str, Any], now: float) -> Sequence[str]:
-        before, self._said = self._said, []
+        before = self._messages.take()
         self._write(frame["type"], frame)
-        said, self._said = self._said, before
+        said, self._messages.said = self._messages.said, before
         return said
 
     def _write(self, kind: str, frame: Mapping[str, Any]) -> None:
@@ -314,15 +246,10 @@ class LiveTranslation(Translation):
             start, _ = self._speaking.get(frame["item_id"], (frame["audio_end_ms"], 0))
             self._speaking[frame["item_id"]] = (start, frame["audio_end_ms"])
         elif kind == "conversation.item.input_audio_transcription.completed":
-            self._write_heard(frame["transcript"], *self._speaking.pop(frame["item_id"], (self._heard_ms,) * 2))
-        elif kind == "response.output_audio_transcript.delta":
-            self._speech.append(frame["delta"])
-            self._text += frame["delta"]
-        elif kind == "response.output_audio.delta":
-            sound = pybase64.b64decode(frame["delta"], validate=True)
-            self._speech.append(self._down.push(sound) if self._format == PCM16_16K else sound)
+            unknown = (self._timeline.heard_ms, self._timeline.heard_ms)
+            self._write_heard(frame["transcript"], *self._speaking.pop(frame["item_id"], unknown))
         elif kind.startswith("response."):
-            self._write_reply(kind, frame)
+            self._replies.write(kind, frame)
 
     def _configured(self, engine: Mapping[str, Any]) -> None:
         named: dict[str, Any] = {} if self._updating is None else {"client_event_id": self._updating}
@@ -334,9 +261,9 @@ class LiveTranslation(Translation):
                 while len(self._stored) >= _MOST_STORED:
                     del self._stored[next(iter(self._stored))]
                 self._stored[self._session["id"]] = self._mine
-            self._say("session.started", session=self._session, **named)
+            self._messages.say("session.started", session=self._session, **named)
         else:
-            self._say("session.updated", session=self._session, **named)
+            self._messages.say("session.updated", session=self._session, **named)
 
     def _write_heard(self, words: str, start: float, end: float) -> None:
         if not words or not self._started:
@@ -346,67 +273,7 @@ class LiveTranslation(Translation):
         step = (end - start) / len(pieces)
         for index, piece in enumerate(pieces):
             times: dict[str, Any] = {"start_ms": int(start + step * index), "end_ms": int(start + step * (index + 1))}
-            self._say("session.input_transcript.delta", delta=piece, **times)
-
-    def _write_reply(self, kind: str, frame: Mapping[str, Any]) -> None:
-        if kind == "response.created":
-            self._running, self._text = frame["response"]["id"], ""
-            self._nested = None
-            if self._backend_next:
-                self._backend_next = False
-                self._nest_response()
-        elif kind == "response.done":
-            self._end_reply(frame["response"])
-        elif frame.get("item", {}).get("type") == "function_call" or kind.startswith("response.function_call"):
-            self._write_call(kind, frame)
-
-    def _write_call(self, kind: str, frame: Mapping[str, Any]) -> None:
-        if self._session["delegation"]["type"] == "client":
-            if kind == "response.output_item.done":
-                name = self._name("del")
-                self._handed[name] = frame["item"]["call_id"]
-                self._delegate({"id": name, "target": "client", "type": "delegation"})
-            return
-        if self._nested is None:
-            name = self._name("del")
-            self._delegate({"id": name, "target": "responses", "type": "delegation", "response_id": self._running})
-            self._nest_response(name)
-        inner = {key: value for key, value in frame.items() if key not in ("event_id", "response_id", "name")}
-        self._nest(**inner)
-
-    def _delegate(self, delegation: Mapping[str, Any]) -> None:
-        self._say("session.delegation.created", delegation=delegation, offset_ms=int(self._spoken_ms))
-
-    def _nest_response(self, delegation_id: str = "") -> None:
-        self._nested = delegation_id
-        self._nest(type="response.created", response={"id": self._running, "status": "in_progress", "output": []})
-
-    def _nest(self, **event: Any) -> None:
-        self._count += 1
-        about: dict[str, Any] = {"delegation_id": self._nested} if self._nested else {}
-        self._say("response.event", event={**event, "sequence_number": self._count}, **about)
-
-    def _end_reply(self, response: Mapping[str, Any]) -> None:
-        if response["status"] == "cancelled":
-            self._speech.clear()
-        elif self._text:
-            self._tell(_item("assistant", [{"text": self._text}]))
-        if self._nested is not None:
-            if self._text:
-                place = {"item_id": f"msg_{self._running}", "output_index": 0, "content_index": 0}
-                self._nest(type="response.output_text.done", text=self._text, **place)
-            status = response["status"] if response["status"] in ("completed", "failed") else "incomplete"
-            ended: dict[str, Any] = {
-                "id": self._running,
-                "status": status,
-                "output": [],
-                "usage": _tokens(response["usage"] or {}),
-            }
-            self._nest(type=f"response.{status}", response=ended)
-        elif response["status"] == "failed":
-            error = (response.get("status_details") or {}).get("error") or {}
-            self._fault({"message": error.get("message") or "The model failed.", "code": "server_error"})
-        self._running = self._nested = None
+            self._messages.say("session.input_transcript.delta", delta=piece, **times)
 
     # -- how it ends, and what is said about it
 
@@ -420,9 +287,8 @@ class LiveTranslation(Translation):
 
     def _end(self, reason: str, frame: Mapping[str, Any]) -> None:
         if self._started:
-            self._put(
-                _answer("session.closed", frame) | {"reason": reason, "session": self._session, "usage": self._usage()}
-            )
+            said = {"reason": reason, "session": self._session, "usage": self._timeline.usage()}
+            self._messages.put(answer("session.closed", frame) | said)
         self._closing = self._closing or (1000, "")
 
     def _refuse(self, refusal: Refusal, event_id: str | None) -> None:
@@ -431,23 +297,7 @@ class LiveTranslation(Translation):
             error["param"] = refusal.param
         if event_id is not None:
             error["client_event_id"] = event_id
-        self._say("error", error=error)
-
-    def _say(self, type: str, frame: Mapping[str, Any] = {}, *, named: bool = True, **fields: Any) -> None:
-        self._put({**_answer(type, frame), **fields}, named=named)
-
-    def _put(self, said: Mapping[str, Any], *, named: bool = True) -> None:
-        whole = {"event_id": self._name("event"), **said} if named else said
-        self._said.append(msgspec.json.encode(whole).decode())
-
-    def _name(self, kind: str) -> str:
-        self._count += 1
-        return f"{kind}_live_{self._count}"
-
-
-def _answer(type: str, frame: Mapping[str, Any]) -> dict[str, Any]:
-    named = frame.get("event_id")
-    return {"type": type} if named is None else {"type": type, "client_event_id": named}
+        self._messages.say("error", error=error)
 
 
 def _without_nulls(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -472,15 +322,6 @@ def _format_of(said: Mapping[str, Any]) -> AudioFormat:
     if said["type"] == "audio/pcm":
         return PCM16_16K if said["rate"] == 16_000 else PCM16_24K
     return G711_ULAW if said["type"] == "audio/pcmu" else G711_ALAW
-
-
-def _tokens(usage: Mapping[str, Any]) -> dict[str, Any]:
-    counts = {key: usage.get(key, 0) for key in ("input_tokens", "output_tokens", "total_tokens")}
-    return {
-        **counts,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens_details": {"reasoning_tokens": 0},
-    }
 
 
 class Live(Protocol):

@@ -12,6 +12,7 @@ from kernl_rt.simulator._schema import (
     choice,
     either,
     integer,
+    is_text,
     list_of,
     nullable,
     record,
@@ -26,10 +27,6 @@ def _object(value: Any, path: str) -> None:
     record(dict.fromkeys(value, ANY) if isinstance(value, dict) else {})(value, path)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 _format = tagged(
     "type",
     {
@@ -42,7 +39,7 @@ _format = tagged(
         "audio/pcma": record({"type": TEXT, "rate": integer(8_000, 8_000)}, ("rate",)),
     },
 )
-_voice = either(_is_text, TEXT, record({"id": TEXT}, ("id",)))
+_voice = either(is_text, TEXT, record({"id": TEXT}, ("id",)))
 _audio = record({"format": nullable(_format), "output": nullable(record({"voice": nullable(_voice)}))})
 _delay = nullable(integer(0))
 _backend: dict[str, Check] = {

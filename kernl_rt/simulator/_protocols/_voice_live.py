@@ -5,7 +5,6 @@ What the engine has no use for (avatars, echo cancellation, Azure's own detector
 
 from __future__ import annotations
 
-import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from kernl_rt.simulator._ids import Ids
 from kernl_rt.simulator._protocols._base import Protocol, Translation
 from kernl_rt.simulator._protocols._beta import PREVIEW_REPLY, PREVIEW_SESSION, VOICE_LIVE_REPLY, VOICE_LIVE_SESSION
 from kernl_rt.simulator._protocols._openai import bearer, parse
+from kernl_rt.simulator._protocols._resampler import Resampler
 from kernl_rt.simulator._requests import VOICES
 from kernl_rt.simulator._schema import Check, Refusal
 
@@ -41,32 +41,6 @@ _PARTS = {"output_text": "text", "output_audio": "audio"}
 _SAME = ("instructions", "tools", "tool_choice", "parallel_tool_calls", "metadata", "conversation")
 #: Ids of what the translation says by itself.
 _SEED = 77
-
-
-class Lines:
-    """PCM16 at one rate to another, by drawing lines between the samples; the last one is kept for the next piece."""
-
-    def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._step = rate_in / rate_out
-        self._rest = b""
-        self._last = 0
-        self._at = self._step
-
-    def push(self, audio: bytes) -> bytes:
-        if self._step == 1.0:
-            return audio
-        data = self._rest + audio
-        whole = len(data) // 2 * 2
-        self._rest = data[whole:]
-        out, at, last = array.array("h"), self._at, self._last
-        for sample in array.array("h", data[:whole]):
-            while at <= 1.0:
-                out.append(round(last + (sample - last) * at))
-                at += self._step
-            at -= 1.0
-            last = sample
-        self._at, self._last = at, last
-        return out.tobytes()
 
 
 def _flat_item(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,8 +74,8 @@ class Beta(Translation):
         #: The session as the client made it.
         self._shown: dict[str, Any] = {"input_audio_format": "pcm16", "output_audio_format": "pcm16"}
         self._formats: dict[str, str] = {}
-        self._hears = Lines(24_000, 24_000)
-        self._speaks: dict[str, Lines] = {}
+        self._hears = Resampler(24_000, 24_000)
+        self._speaks: dict[str, Resampler] = {}
 
     # -- from the client
 
@@ -200,12 +174,12 @@ class Beta(Translation):
         if name != "pcm16":
             if rate not in (None, 8_000):
                 raise Refusal(f"{name} is sampled at 8000 Hz.", "invalid_value", "session.input_audio_sampling_rate")
-            self._hears = Lines(24_000, 24_000)
+            self._hears = Resampler(24_000, 24_000)
             return dict(_FORMATS[name])
         if rate not in (None, 8_000, 16_000, 24_000):
             message = f"Invalid value: '{rate}'. Supported values are: 8000, 16000, and 24000."
             raise Refusal(message, "invalid_value", "session.input_audio_sampling_rate")
-        self._hears = Lines(rate or 24_000, 24_000)
+        self._hears = Resampler(rate or 24_000, 24_000)
         return dict(_PCM)
 
     def _turns(self, asked: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -300,7 +274,7 @@ class Beta(Translation):
             return str(frame["delta"])
         item = frame["item_id"]
         if item not in self._speaks:
-            self._speaks = {item: Lines(24_000, rate)}
+            self._speaks = {item: Resampler(24_000, rate)}
         return pybase64.b64encode_as_string(self._speaks[item].push(pybase64.b64decode(frame["delta"])))
 
 
