@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kernl_rt import RealtimeAgent, RealtimeSession, __version__
+from kernl_rt.cli._extras import extras
 from kernl_rt.cli._models import remote
 from kernl_rt.cli._run import backends
 from kernl_rt.config import SessionConfig
@@ -32,6 +33,9 @@ async def command(arguments: Namespace) -> int:
     complete = _packages()
     print()
     _choices()
+    print()
+    for line in await anyio.to_thread.run_sync(extras):
+        print(line)
     print()
     _environment()
     print("\nself-test: one turn in writing with the simulator, in memory")

@@ -8,6 +8,7 @@ from kernl_rt.testing._campaign import (
     campaign as campaign,
     run_call as run_call,
 )
+from kernl_rt.testing._carrier import FakeCarrier as FakeCarrier
 from kernl_rt.testing._check_channel import check_channel as check_channel
 from kernl_rt.testing._check_model import Prompts as Prompts, check_model as check_model
 from kernl_rt.testing._check_transport import check_transport as check_transport

@@ -7,16 +7,19 @@ from contextlib import asynccontextmanager
 
 import anyio
 from anyio.lowlevel import checkpoint
-from attrs import frozen
+from attrs import evolve, frozen
 
+from kernl_rt._audio.formats import check_offered, offered
 from kernl_rt._audio.playout import Pace
+from kernl_rt._audio.resample import convert
 from kernl_rt.abc import RealtimeChannel
+from kernl_rt.channels._inbox import Inbox
 from kernl_rt.channels._speaker import Speaker, check_send_ahead
-from kernl_rt.channels.memory._buffers import Ear, Inbox
+from kernl_rt.channels.memory._buffers import Ear
 from kernl_rt.channels.memory._human import MemoryHuman
 from kernl_rt.channels.memory._line import Call, Line
 from kernl_rt.config import G711_ALAW, G711_ULAW, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
-from kernl_rt.events import ChannelEvent
+from kernl_rt.events import AudioCaptured, ChannelEvent
 from kernl_rt.exceptions import MisconfiguredError, SessionStateError
 
 __all__ = ["MemoryChannel", "MemoryChannelStatistics", "memory_channel_pair"]
@@ -44,6 +47,10 @@ class MemoryChannel(RealtimeChannel):
     """The session's end. ``human`` is the far end; see :mod:`kernl_rt.channels.memory` for the modes and the buffers.
 
     It is opened once. ``reports_playback=False`` makes a channel that gives no marks.
+
+    ``input_formats`` and ``output_formats`` are those that the human speaks and hears, the best first. The channel also
+    offers every format that these can be converted to; where the model knows none of the human's own, the first of them
+    is what the human speaks, or hears.
     """
 
     def __init__(
@@ -68,8 +75,10 @@ class MemoryChannel(RealtimeChannel):
         self.playback: Pace = playback
         self.live = live
         self.reports_playback = reports_playback
-        self.input_formats: Sequence[AudioFormat] = tuple(input_formats)
-        self.output_formats: Sequence[AudioFormat] = tuple(output_formats)
+        self._spoken = tuple(input_formats)
+        self._heard = tuple(output_formats)
+        self.input_formats: Sequence[AudioFormat] = offered(self._spoken)
+        self.output_formats: Sequence[AudioFormat] = offered(self._heard)
         self._send_ahead_ms = send_ahead_ms
         self._input_buffer_ms = input_buffer_ms
         self._line = Line(playback, live=live, reports_playback=reports_playback, ear=Ear(hear_buffer))
@@ -80,21 +89,23 @@ class MemoryChannel(RealtimeChannel):
     async def open(self, input_format: AudioFormat, output_format: AudioFormat) -> AsyncIterator[None]:
         if self._line.call is not None:
             raise SessionStateError("this MemoryChannel has been opened before: make a new one for each session")
-        if input_format not in self.input_formats or output_format not in self.output_formats:
-            raise MisconfiguredError(
-                f"this MemoryChannel was made for other formats than {input_format} in and {output_format} out: "
-                "add them to input_formats and output_formats"
-            )
+        check_offered(input_format, self.input_formats, "input")
+        check_offered(output_format, self.output_formats, "output")
         manual = self.playback == "manual"
         ear = self._line.ear
+        spoken = input_format if input_format in self._spoken else self._spoken[0]
+        heard = output_format if output_format in self._heard else self._heard[0]
         speaker = Speaker(
-            output_format,
+            heard,
             self.playback,
             send_ahead_ms=self._send_ahead_ms,
             on_sent=ear.put if manual else None,
             on_heard=None if manual else lambda heard: ear.put(heard.audio),
         )
-        call = self._line.call = Call(input_format, speaker, Inbox(input_format.size(self._input_buffer_ms)))
+        call = Call(spoken, speaker, Inbox(spoken.size(self._input_buffer_ms)))
+        call.to_session = convert(spoken, input_format)
+        call.to_human = convert(output_format, heard)
+        self._line.call = call
         self._line.opened.set()
         try:
             yield
@@ -111,23 +122,32 @@ class MemoryChannel(RealtimeChannel):
             if call.inbox:
                 event = call.inbox.take()
                 call.speaker.notify()
-                return event
+                if not isinstance(event, AudioCaptured):
+                    return event
+                if audio := call.to_session.push(event.audio):
+                    return evolve(event, audio=audio)
+                continue  # the converter holds back its first milliseconds
             if call.hung_up:
                 raise anyio.EndOfStream
             await call.speaker.wait(call.speaker.playout.mark_at)
 
     async def send(self, audio: bytes) -> None:
         """As the port says. After the human has hung up, the sound is discarded and counted; ``receive`` tells."""
-        await self._line.for_session().speaker.send(audio)
+        call = self._line.for_session()
+        await call.speaker.send(call.to_human.push(audio))
 
     async def flush(self) -> None:
-        await self._line.for_session().speaker.flush()
+        call = self._line.for_session()
+        if rest := call.to_human.flush():
+            await call.speaker.send(rest)
+        await call.speaker.flush()
 
     def clear(self) -> float:
         call = self._line.call
         if call is None:
             return 0.0
         if not call.closed:
+            call.to_human.clear()
             dropped = call.speaker.clear()
             if self.playback == "manual":
                 self._line.ear.drop_newest(dropped)

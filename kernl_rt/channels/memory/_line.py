@@ -5,8 +5,10 @@ from __future__ import annotations
 import anyio
 
 from kernl_rt._audio.playout import Pace
+from kernl_rt._audio.resample import Converter
+from kernl_rt.channels._inbox import Inbox
 from kernl_rt.channels._speaker import Speaker
-from kernl_rt.channels.memory._buffers import Ear, Inbox
+from kernl_rt.channels.memory._buffers import Ear
 from kernl_rt.config import AudioFormat
 from kernl_rt.exceptions import ChannelError, SessionStateError
 
@@ -14,12 +16,16 @@ __all__ = ["Call", "Line"]
 
 
 class Call:
-    """What exists from ``open`` on."""
+    """What exists from ``open`` on. ``input_format`` is the human's; the ``converter`` of each way changes it to the
+    session's, and back.
+    """
 
     def __init__(self, input_format: AudioFormat, speaker: Speaker, inbox: Inbox) -> None:
         self.input_format = input_format
         self.speaker = speaker
         self.inbox = inbox
+        self.to_session: Converter = Converter([])
+        self.to_human: Converter = Converter([])
         self.closed = False
         self.hung_up = False
         self.failure: ChannelError | None = None

@@ -1,4 +1,4 @@
-"""A channel of files: a WAV file speaks, and what would have been heard becomes a WAV file.
+"""A channel of files: a file speaks, and what would have been heard becomes a file. WAV, or FLAC and Ogg with an extra.
 
 Timing. With ``realtime=True`` the file is spoken at the pace of the clock, in frames of 20 ms that begin with the first
 ``receive``, and the reply is played at the pace of the clock, so that heard positions and interruptions are as with a
@@ -15,12 +15,18 @@ The channel cannot know that a tool is at work between two replies: call :meth:`
 :meth:`WavChannel.release` when it has finished, or give a longer ``hang_up_after``. ``hang_up_after=None``, or no input
 file, means that it never hangs up by itself: close the session, or call :meth:`WavChannel.hang_up`.
 
-Files. The input may be of any rate from 1 to 192 kHz (another rate than the session's needs the extra ``audio``), PCM
-of 8, 16, 24 or 32 bits, 32-bit float or G.711, mono or stereo (mixed down); of any length a WAV file can have, read
-16 KiB at a time. The output is mono PCM16 at the session's output rate, overwritten, 4 GiB at most (24 h at 24 kHz).
-It is whole after every second of sound, also if the program is killed; long quiet takes no space where the file system
-knows sparse files. Both are read and written in the event loop, in steps of a few milliseconds at most on a local disk;
-keep them off network drives that may stall.
+Input. A WAV file of PCM of 8, 16, 24 or 32 bits, 32-bit float or G.711; with the extra ``files`` also FLAC and Ogg
+(Vorbis, Opus), known by its content. Any rate from 1 to 192 kHz, mono or stereo (mixed down), of any length; 16 KiB or
+4,096 frames are read at a time. The channel offers the file's own rate first; another one, where the model does not
+know that, needs the extra ``audio``.
+
+Output. Mono at the session's output rate, overwritten; the suffix says what: ``.wav`` (PCM16, 4 GiB at most, 24 h at
+24 kHz), with the extra ``files`` also ``.flac`` and ``.ogg`` (Vorbis). A WAV file is whole after every second of sound,
+also if the program is killed, and long quiet takes no space in it where the file system knows sparse files. FLAC and
+Ogg are whole once they are closed; killed, they lose their last seconds.
+
+Both are read and written in the event loop, in steps of a few milliseconds on a local disk; keep them off network
+drives that may stall.
 """
 
 from kernl_rt.channels.wav._channel import WavChannel as WavChannel

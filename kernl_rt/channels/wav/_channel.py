@@ -1,4 +1,4 @@
-"""The WAV channel: a microphone that is a file, a loudspeaker that is a file, and when to hang up."""
+"""The channel of files: a microphone that is a file, a loudspeaker that is a file, and when to hang up."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 import anyio
 from anyio.lowlevel import checkpoint
 
+from kernl_rt._audio.formats import check_offered, offered
 from kernl_rt._audio.playout import Heard, Pace
 from kernl_rt._audio.resample import Converter, convert
 from kernl_rt.abc import RealtimeChannel
 from kernl_rt.channels._speaker import Speaker, check_send_ahead
-from kernl_rt.channels.wav._file import WavReader, WavWriter
+from kernl_rt.channels.wav._files import Writer, open_reader, open_writer, rate_of
 from kernl_rt.channels.wav._source import WavSource
 from kernl_rt.config import G711_ALAW, G711_ULAW, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
 from kernl_rt.events import ChannelEvent
@@ -23,12 +24,14 @@ from kernl_rt.exceptions import AudioFileError, MisconfiguredError, SessionState
 
 __all__ = ["WavChannel"]
 
-_ALL_FORMATS = (PCM16_24K, PCM16_16K, PCM16_8K, G711_ULAW, G711_ALAW)
+_USUAL = (PCM16_24K, PCM16_16K, PCM16_8K, G711_ULAW, G711_ALAW)
 _EARLY = 1e-6
+#: Quiet that is written only when sound follows it, in seconds: a file usually ends with its last sound.
+_KEPT_BACK = 5.0
 
 
 class WavChannel(RealtimeChannel):
-    """Speaks the WAV file ``input``, records to the WAV file ``output``; either may be ``None``.
+    """Speaks the file ``input``, records to the file ``output``; either may be ``None``. WAV, FLAC or Ogg.
 
     Args:
         realtime: speak and play at the pace of the clock.
@@ -39,6 +42,8 @@ class WavChannel(RealtimeChannel):
         hang_up_after: seconds of quiet after the reply, or ``None``.
         reply_timeout: seconds to wait for a reply.
         send_ahead_ms: sound that ``send`` accepts before it is heard.
+        input_formats: what the session may choose from; by default the file's own rate and what it can be converted to.
+        output_formats: likewise, by default what models usually speak.
 
     A channel is opened once.
     """
@@ -54,8 +59,8 @@ class WavChannel(RealtimeChannel):
         hang_up_after: float | None = 2.0,
         reply_timeout: float = 30.0,
         send_ahead_ms: float = 200.0,
-        input_formats: Sequence[AudioFormat] = _ALL_FORMATS,
-        output_formats: Sequence[AudioFormat] = _ALL_FORMATS,
+        input_formats: Sequence[AudioFormat] | None = None,
+        output_formats: Sequence[AudioFormat] | None = None,
     ) -> None:
         if input is None and output is None:
             raise MisconfiguredError("a WavChannel needs an input file, an output file, or both")
@@ -64,14 +69,14 @@ class WavChannel(RealtimeChannel):
         for name, seconds in (("tail", tail), ("hang_up_after", hang_up_after), ("reply_timeout", reply_timeout)):
             if seconds is not None and not 0 <= seconds < math.inf:
                 raise MisconfiguredError(f"{name}={seconds!r} is no number of seconds: use 0 or more, finite")
-        if not input_formats or not output_formats:
+        if input_formats == () or output_formats == () or input_formats == [] or output_formats == []:
             raise MisconfiguredError("a channel needs at least one input format and one output format")
         check_send_ahead(send_ahead_ms)
         self.input: Path | None = None if input is None else Path(input)
         self.output: Path | None = None if output is None else Path(output)
         self.live = realtime
-        self.input_formats: Sequence[AudioFormat] = tuple(input_formats)
-        self.output_formats: Sequence[AudioFormat] = tuple(output_formats)
+        self.input_formats: Sequence[AudioFormat] = tuple(input_formats or _spoken_formats(self.input))
+        self.output_formats: Sequence[AudioFormat] = tuple(output_formats or offered(_USUAL))
         self._realtime = realtime
         self._gaps = realtime if gaps is None else gaps
         self._tail = tail
@@ -87,11 +92,8 @@ class WavChannel(RealtimeChannel):
     async def open(self, input_format: AudioFormat, output_format: AudioFormat) -> AsyncIterator[None]:
         if self._line is not None:
             raise SessionStateError("this WavChannel has been opened before: make a new one for each session")
-        if input_format not in self.input_formats or output_format not in self.output_formats:
-            raise MisconfiguredError(
-                f"this WavChannel was made for other formats than {input_format} in and {output_format} out: "
-                "add them to input_formats and output_formats"
-            )
+        check_offered(input_format, self.input_formats, "input")
+        check_offered(output_format, self.output_formats, "output")
         with ExitStack() as files:
             source = self._open_input(input_format, files)
             recorder = self._open_output(output_format, files)
@@ -113,7 +115,7 @@ class WavChannel(RealtimeChannel):
     def _open_input(self, audio_format: AudioFormat, files: ExitStack) -> WavSource | None:
         if self.input is None:
             return None
-        reader = WavReader(self.input)
+        reader = open_reader(self.input)
         files.callback(reader.close)
         return WavSource(reader, audio_format, paced=self._realtime, tail=self._tail)
 
@@ -122,7 +124,7 @@ class WavChannel(RealtimeChannel):
             return None
         if self.input is not None and self.output.exists() and self.output.samefile(self.input):
             raise MisconfiguredError(f"{self.output} is both input and output: name another file for the reply")
-        writer = WavWriter(self.output, audio_format.rate)
+        writer = open_writer(self.output, audio_format.rate)
         files.callback(writer.close)
         return _Recorder(writer, audio_format, anyio.current_time() if self._gaps else None)
 
@@ -136,6 +138,8 @@ class WavChannel(RealtimeChannel):
                 raise anyio.EndOfStream
             now = anyio.current_time()
             line.speaker.advance()
+            if line.recorder is not None and not line.speaker.playout.pending:
+                line.recorder.keep_up(now)
             if (mark := line.speaker.take_mark()) is not None:
                 return mark
             hang_up_at = frame_at = None
@@ -206,6 +210,14 @@ class WavChannel(RealtimeChannel):
         return self._line
 
 
+def _spoken_formats(path: Path | None) -> tuple[AudioFormat, ...]:
+    """The file's own rate first: what the model knows too needs no conversion. A file that cannot be read says so when
+    the channel is opened.
+    """
+    rate = None if path is None else rate_of(path)
+    return offered(_USUAL if rate is None else [AudioFormat("pcm16", rate)])
+
+
 class _Line:
     """What exists from ``open`` on."""
 
@@ -233,7 +245,7 @@ class _Line:
 class _Recorder:
     """Writes what was heard. ``start`` is the moment at which the file begins; ``None``: without gaps."""
 
-    def __init__(self, writer: WavWriter, audio_format: AudioFormat, start: float | None) -> None:
+    def __init__(self, writer: Writer, audio_format: AudioFormat, start: float | None) -> None:
         self._writer = writer
         self._converter: Converter = convert(audio_format, AudioFormat("pcm16", audio_format.rate))
         self._start = start
@@ -249,6 +261,17 @@ class _Recorder:
             self._writer.write(self._converter.push(heard.audio))
         except AudioFileError as error:
             self.failure = error
+
+    def keep_up(self, now: float) -> None:
+        """Nothing plays: where quiet has to be encoded, do it little by little, not hours of it at once."""
+        if self._start is None or self.failure is not None or self._writer.sparse:
+            return
+        quiet = round((now - self._start - _KEPT_BACK) * self._writer.rate)
+        if quiet - self._writer.samples > self._writer.rate:
+            try:
+                self._writer.pad_to(quiet)
+            except AudioFileError as error:
+                self.failure = error
 
     def _pad(self, samples: int) -> None:
         # Under a millisecond is rounding within a run of sound, where a gap would click.

@@ -15,7 +15,7 @@ from attrs import frozen
 from kernl_rt._audio import g711, pcm
 from kernl_rt.exceptions import AudioFileError
 
-__all__ = ["HEADER_SIZE", "MAX_DATA_SIZE", "WavLayout", "decode", "parse", "write_header"]
+__all__ = ["HEADER_SIZE", "MAX_DATA_SIZE", "WavLayout", "check_layout", "decode", "parse", "write_header"]
 
 HEADER_SIZE = 44
 #: Sizes in a WAV file are 32-bit numbers that count the header too: 24 hours at 24 kHz.
@@ -82,7 +82,7 @@ def parse(read_at: ReadAt, size: int) -> WavLayout:
     if not head:
         raise AudioFileError("the file is empty")
     if head[:4] in _CONTAINERS:
-        raise AudioFileError(f"this is {_CONTAINERS[head[:4]]}, not a plain WAV file: convert it to PCM16 WAV")
+        raise AudioFileError(f"this is {_CONTAINERS[head[:4]]}, not a plain WAV file: convert it to WAV, FLAC or Ogg")
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise AudioFileError("this is not a WAV file: it does not begin with 'RIFF' and 'WAVE'")
     layout: tuple[int, int, str, int] | None = None
@@ -104,6 +104,20 @@ def parse(read_at: ReadAt, size: int) -> WavLayout:
     raise AudioFileError(f"no sound within the first {_CHUNKS_MAX} chunks: the file is damaged")
 
 
+def check_layout(channels: int, rate: int, frames: int = 1) -> None:
+    """Refuse what is no sound that a channel can speak.
+
+    Raises:
+        AudioFileError: says what is wrong.
+    """
+    if channels not in (1, 2):
+        raise AudioFileError(f"the file has {channels} channels: use mono or stereo")
+    if not 1_000 <= rate <= 192_000:
+        raise AudioFileError(f"the file says {rate} samples per second: 1,000 to 192,000 can be read")
+    if not frames:
+        raise AudioFileError("the file holds no sound")
+
+
 def _parse_format(data: bytes, length: int) -> tuple[int, int, str, int]:
     if len(data) < 16 or len(data) < min(length, _FORMAT_MAX):
         raise AudioFileError("the format chunk is truncated")
@@ -112,10 +126,7 @@ def _parse_format(data: bytes, length: int) -> tuple[int, int, str, int]:
         if len(data) < 40 or data[26:40] != _SUBFORMAT:
             raise AudioFileError("the extensible format chunk is damaged, or names a format of its maker's own")
         tag = int.from_bytes(data[24:26], "little")
-    if channels not in (1, 2):
-        raise AudioFileError(f"the file has {channels} channels: use mono or stereo")
-    if not 1_000 <= rate <= 192_000:
-        raise AudioFileError(f"the file says {rate} samples per second: 1,000 to 192,000 can be read")
+    check_layout(channels, rate)
     sample_type = _SAMPLES.get((tag, bits))
     if sample_type is None:
         known = {_PCM: "PCM", _FLOAT: "float", _ALAW: "A-law", _ULAW: "mu-law"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from kernl_rt.channels.wav import _codec
 from kernl_rt.exceptions import AudioFileError
@@ -36,7 +37,7 @@ class WavReader:
         except AudioFileError as error:
             self._file.close()
             raise AudioFileError(f"{path}: {error}") from None
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody gets the object that would close the file
             self._file.close()
             raise
         self._left = self.layout.data_size
@@ -76,6 +77,8 @@ class WavWriter:
         AudioFileError: the file cannot be written; the message begins with the path.
     """
 
+    sparse: ClassVar[bool] = True
+
     def __init__(self, path: Path, rate: int) -> None:
         self.path = path
         self.rate = rate
@@ -89,7 +92,7 @@ class WavWriter:
             raise _file_error(path, "cannot be opened for writing", error) from error
         try:
             self._write(0, _codec.write_header(rate, 0))
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody gets the object that would close the file
             self._file.close()
             raise
 

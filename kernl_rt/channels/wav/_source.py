@@ -1,4 +1,4 @@
-"""A WAV file as a microphone: frames of 20 ms at their times, then silence."""
+"""A sound file as a microphone: frames of 20 ms at their times, then silence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kernl_rt._audio import g711
 from kernl_rt._audio.framing import Framer
 from kernl_rt._audio.pcm import level
 from kernl_rt._audio.resample import convert
-from kernl_rt.channels.wav._file import WavReader
+from kernl_rt.channels.wav._files import Reader
 from kernl_rt.config import AudioFormat
 from kernl_rt.events import AudioCaptured
 
@@ -30,7 +30,7 @@ class WavSource:
     endless silence, which goes on in real time after two seconds of it.
     """
 
-    def __init__(self, reader: WavReader, audio_format: AudioFormat, *, paced: bool, tail: float | None) -> None:
+    def __init__(self, reader: Reader, audio_format: AudioFormat, *, paced: bool, tail: float | None) -> None:
         self._reader = reader
         self._format = audio_format
         self._paced = paced

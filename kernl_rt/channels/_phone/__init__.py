@@ -1,0 +1,1 @@
+"""What the phone channels share. Each of them knows one carrier."""
