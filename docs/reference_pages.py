@@ -43,9 +43,13 @@ GROUPS: dict[str, list[str]] = {
         "kernl_rt.channels.memory",
         "kernl_rt.channels.wav",
         "kernl_rt.channels.local",
+        "kernl_rt.channels.turn_detection",
         "kernl_rt.channels.twilio",
+        "kernl_rt.channels.telnyx",
+        "kernl_rt.channels.vonage",
         "kernl_rt.channels.browser",
     ],
+    "Serving": ["kernl_rt.serve"],
     "Transports": ["kernl_rt.transports"],
     "Testing": [
         "kernl_rt.testing",

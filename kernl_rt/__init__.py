@@ -16,6 +16,7 @@ in ``kernl_rt.simulator``, and tools for tests in ``kernl_rt.testing``.
 
 from kernl_rt._session.command import Command as Command
 from kernl_rt._session.drain import Drain as Drain
+from kernl_rt._session.recording import Recording as Recording
 from kernl_rt._session.session import RealtimeSession as RealtimeSession
 from kernl_rt._session.statistics import SessionStatistics as SessionStatistics
 from kernl_rt._session.stream import EventStream as EventStream

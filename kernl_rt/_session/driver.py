@@ -80,6 +80,8 @@ class Driver:
         self.clear_channel: Callable[[], float] | None = None
         self.cancel_tool: Callable[[str], None] = lambda call_id: None
         self.switch_agent: Callable[[int], None] = lambda number: None
+        #: Told of every step while the session is recorded.
+        self.tap: Callable[[inputs.Input, Sequence[actions.Action], float], None] | None = None
         #: The session's own takes this one's place.
         self.watchdog = Watchdog(self.notice)
         self._commands: dict[int, Command[Any]] = {}
@@ -128,7 +130,11 @@ class Driver:
 
     def _step(self, input: inputs.Input) -> None:
         heard: list[Any] = []
-        for action in self.machine.feed(input, self._now()):
+        now = self._now()
+        outcome = self.machine.feed(input, now)
+        if self.tap is not None:
+            self.tap(input, outcome, now)
+        for action in outcome:
             if type(action) is actions.Emit:
                 heard.append(action.event)
             else:
@@ -279,8 +285,8 @@ class Driver:
                 stream.push(event)
 
     def _unheard(self, event: SessionError) -> None:
-        """Nobody listens for errors: it is fatal, but for a tool's, which the model has been told."""
-        if event.source == "tool":
+        """Nobody listens: fatal, but for a tool's error, which the model has been told, and a recording's."""
+        if event.source in ("tool", "recording"):
             logger.warning("%s", event.message)
         else:
             self.feed(inputs.Failed(event.error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -20,6 +21,7 @@ from kernl_rt._session.driver import Driver
 from kernl_rt._session.errors import bare
 from kernl_rt._session.guardrails import checked_guardrails, checked_hold_back
 from kernl_rt._session.home import Home
+from kernl_rt._session.recording import Recorder, Recording
 from kernl_rt._session.runner import Runner
 from kernl_rt._session.statistics import SessionStatistics, statistics_of
 from kernl_rt._session.stream import Streams
@@ -151,6 +153,7 @@ class RealtimeSession(Verbs[T]):
         self._streams = Streams()
         self._watchdog = Watchdog(self._stuck)
         self._async_listeners = AsyncListeners(self._streams, self._notice, self._watchdog)
+        self._recorder = Recorder()
         self._driver: Driver | None = None
         self._runner: Runner | None = None
         self._home: Home | None = None
@@ -219,6 +222,36 @@ class RealtimeSession(Verbs[T]):
         if self._driver is None:
             raise SessionStateError("a session has statistics once it has been connected")
         return statistics_of(self._driver)
+
+    # -- recording ----------------------------------------------------------------------------------------------------
+
+    @property
+    def recording(self) -> Recording | None:
+        """The newest recording of this session; ``None`` where :meth:`record` was never called."""
+        return self._recorder.current
+
+    def record(self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False) -> Recording:
+        """Record the conversation from now on into the folder ``path``; before connecting: from its beginning.
+
+        Nothing is recorded without this call, so it is the place to ask for consent: call it when the human has agreed.
+        The folder then holds ``audio.wav`` (left the human when it was captured, right the model when it was heard,
+        never what was cleared), ``transcript.json`` (the words as heard, with times), ``events.jsonl`` and
+        ``timeline.svg``, readable for the owner only. They are complete when the session has ended, and readable at any
+        moment before. What is said while muted is not recorded.
+
+        A disk that fails costs the recording, not the call: an ``error`` event whose ``source`` is ``"recording"``.
+
+        Args:
+            path: the folder, made where it is missing.
+            title: stands in the transcript and over the timeline; the agent's id and the model's name where ``None``.
+            overwrite: replace the recording that the folder holds.
+
+        Raises:
+            SessionStateError: the session is recorded already, is over, or lives in another thread or event loop.
+            MisconfiguredError: both sides' rates differ, and soxr is not installed to make them one. Before connecting
+                that, or a folder that cannot be recorded to, is raised where the session is entered.
+        """
+        return self._recorder.record(path, title, overwrite=overwrite)
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -344,7 +377,7 @@ class RealtimeSession(Verbs[T]):
         left = unclosed(self, self._created_at)
         try:
             with bare():
-                async with self._watchdog, self._async_listeners:
+                async with self._watchdog, self._recorder, self._async_listeners:
                     try:
                         await runner.run(task_status)
                     finally:
@@ -356,6 +389,7 @@ class RealtimeSession(Verbs[T]):
     def _publish(self, driver: Driver) -> None:
         self._driver = driver
         driver.watchdog = self._watchdog
+        self._recorder.attach(driver, self._model.name)
 
     def _stuck(self, event: SessionStuck) -> None:
         if self._driver is not None:

@@ -2,7 +2,8 @@
 
 ============  =====================================================================
 ``demo``      a whole spoken conversation with the simulator, in twenty seconds
-``talk``      a WAV file asks, a WAV file gets the answer
+``talk``      with the microphone and the loudspeaker, or with WAV files
+``replay``    a recorded conversation as text; its picture drawn anew
 ``simulate``  serve the simulator to any OpenAI Realtime client
 ``doctor``    what is installed, what is missing, and whether it works
 ============  =====================================================================

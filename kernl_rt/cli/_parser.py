@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from kernl_rt import __version__
+from kernl_rt.cli._phones import add_phone_options
 
 __all__ = ["PROTOCOLS", "parse"]
 
@@ -14,10 +15,15 @@ __all__ = ["PROTOCOLS", "parse"]
 PROTOCOLS = ("openai", "azure", "voice-live", "xai", "gemini", "elevenlabs", "eleven-realtime", "live")
 
 _DEMO = """Hear a whole conversation with no key and no network: a synthetic caller asks aloud, a tool runs, the agent
-answers aloud, the caller interrupts it, everything closes. Writes conversation.wav (left the caller, right the agent as
-heard), reply.wav, events.jsonl and timeline.svg."""
-_TALK = """Speak a WAV file to a model and write its spoken reply to another. With --model, --base-url,
-OPENAI_API_KEY or OPENAI_BASE_URL it talks to that service, else to the embedded simulator."""
+answers aloud, the caller interrupts it, everything closes. Writes a recording: audio.wav (left the caller, right the
+agent as heard), transcript.json, events.jsonl and timeline.svg."""
+_TALK = """Talk to a model with this machine's microphone and loudspeaker, until Ctrl-C. With --in and --out, speak a
+WAV file to it and write its spoken reply to another. With --model, --base-url, OPENAI_API_KEY or OPENAI_BASE_URL it
+talks to that service, else to the embedded simulator."""
+_SERVE = """Serve a page on which one talks to a model, until Ctrl-C. With --model, --base-url, OPENAI_API_KEY or
+OPENAI_BASE_URL it talks to that service, else to the embedded simulator. Needs kernl_rt[serve]."""
+_REPLAY = """Print a recorded conversation (session.record) with its times. --redraw makes its transcript and timeline
+anew, also of a recording that was cut short."""
 _SIMULATE = """Serve the simulator, which speaks the OpenAI Realtime protocol or another provider's, until Ctrl-C."""
 _DOCTOR = """Say what is installed and what is missing, and run one turn on each backend. The exit code is 0 when the
 core works. Nothing is sent to the network unless --connect is given."""
@@ -29,7 +35,11 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     Raises:
         SystemExit: wrong usage (2), ``--help`` or ``--version`` (0).
     """
-    return _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.module == "kernl_rt.cli.talk" and (arguments.question is None) is not (arguments.reply is None):
+        parser.error("talk: --in and --out belong together; without both it uses the microphone and the loudspeaker")
+    return arguments
 
 
 def _parser() -> ArgumentParser:
@@ -38,7 +48,9 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_talk(commands)
+    _add_serve(commands)
     _add_simulate(commands)
+    _add_replay(commands)
     _add_doctor(commands)
     return parser
 
@@ -66,15 +78,49 @@ def _add_demo(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
 
 def _add_talk(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     parser = _add(commands, "talk", _TALK)
-    parser.add_argument("--in", dest="question", required=True, metavar="WAV", help="what the human says")
-    parser.add_argument("--out", dest="reply", required=True, metavar="WAV", help="where the reply goes; overwritten")
+    parser.add_argument("--devices", action="store_true", help="list the microphones and loudspeakers, and end")
+    parser.add_argument(
+        "--input", type=_device, metavar="DEVICE", help="the microphone: a number or a part of its name"
+    )
+    parser.add_argument("--output", type=_device, metavar="DEVICE", help="the loudspeaker, likewise")
+    parser.add_argument(
+        "--half-duplex", action="store_true", help="no microphone while the agent speaks: for a room without headphones"
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines, also in a terminal")
+    parser.add_argument("--in", dest="question", metavar="WAV", help="a file instead of the microphone; needs --out")
+    parser.add_argument("--out", dest="reply", metavar="WAV", help="where the reply goes then; overwritten")
     parser.add_argument("--model", metavar="NAME", help="the model's name at the provider")
     parser.add_argument("--base-url", metavar="URL", help="a service that speaks OpenAI's protocol")
     parser.add_argument("--voice", metavar="NAME", help="the provider's name of a voice")
     parser.add_argument("--instructions", metavar="TEXT", default="You are a helpful voice assistant. Be concise.")
     parser.add_argument(
-        "--no-pace", action="store_true", help="as fast as the model takes it, not at the pace of the clock"
+        "--no-pace", action="store_true", help="with files: as fast as the model takes it, not at the clock's pace"
     )
+
+
+def _add_serve(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
+    parser = _add(commands, "serve", _SERVE)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=8080, help="default: 8080; 0 lets the system choose")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="the page may also be reached as URL (https://voice.example.com); may be repeated",
+    )
+    parser.add_argument("--push-to-talk", action="store_true", help="the human says when a turn ends, by a button")
+    parser.add_argument("--model", metavar="NAME", help="the model's name at the provider")
+    parser.add_argument("--base-url", metavar="URL", help="a service that speaks OpenAI's protocol")
+    parser.add_argument("--voice", metavar="NAME", help="the provider's name of a voice")
+    parser.add_argument("--instructions", metavar="TEXT", default="You are a helpful voice assistant. Be concise.")
+    parser.add_argument("--max-sessions", type=_count, default=50, metavar="N", help="calls at once (default: 50)")
+    parser.add_argument("--max-minutes", type=_seconds, default=60.0, metavar="M", help="of one call (default: 60)")
+    parser.add_argument(
+        "--drain", type=_seconds, default=10.0, metavar="S", help="calls may go on S seconds when it is stopped (10)"
+    )
+    add_phone_options(parser)
 
 
 def _add_simulate(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
@@ -94,6 +140,13 @@ def _add_simulate(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     )
 
 
+def _add_replay(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
+    parser = _add(commands, "replay", _REPLAY)
+    parser.add_argument("folder", metavar="DIR", help="the folder of the recording")
+    parser.add_argument("--pace", action="store_true", help="as slowly as it was spoken, not at once")
+    parser.add_argument("--redraw", action="store_true", help="write transcript.json and timeline.svg anew")
+
+
 def _add_doctor(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     parser = _add(commands, "doctor", _DOCTOR)
     parser.add_argument(
@@ -105,9 +158,20 @@ def _add_doctor(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     )
 
 
+def _device(text: str) -> int | str:
+    """A device's number, or a part of its name."""
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: use 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of calls: use 1 or more")
     return int(text)
 
 

@@ -86,8 +86,11 @@ def _run(arguments: Namespace) -> int:
 
 
 async def _watched(command: Command, arguments: Namespace) -> int:
-    """Run the command until it ends or a signal asks it to. A second signal ends the program the hard way."""
-    if sys.platform == "win32":
+    """Run the command until it ends or a signal asks it to. A second signal ends the program the hard way.
+
+    A command whose module says ``own_signals`` sees to them itself.
+    """
+    if sys.platform == "win32" or getattr(sys.modules[command.__module__], "own_signals", False):
         return await command(arguments)
     caught: list[signal.Signals] = []
     failure: Exception | None = None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from attrs import field, frozen
 
 from kernl_rt.events._base import Event
-from kernl_rt.events.server import Usage
+from kernl_rt.events.records import Usage
 from kernl_rt.items import NOTHING, ConversationItem
 
 __all__ = [

@@ -77,7 +77,7 @@ def test_it_ends_well_and_says_what_it_is(performed: Performance) -> None:
 
 @pytest.mark.timeout(120)
 def test_both_sides_are_heard(performed: Performance) -> None:
-    left, right = sides(performed.folder / "conversation.wav")
+    left, right = sides(performed.folder / "audio.wav")
     assert len(left) == len(right) > 10 * 24_000
     assert loudness(left) > AUDIBLE
     assert loudness(right) > AUDIBLE
@@ -91,13 +91,13 @@ def test_both_sides_are_heard(performed: Performance) -> None:
 def test_the_sound_is_aligned_with_the_events(performed: Performance) -> None:
     """While the caller asks the first question the agent is silent, and the other way round while it answers."""
     events = lines_of(performed.folder)
-    left, right = sides(performed.folder / "conversation.wav")
-    spoken = [line["t"] for line in events if line["source"] == "human"]
+    left, right = sides(performed.folder / "audio.wav")
+    spoken = [line["t"] for line in events if line["kind"].startswith("caller.speech.")]
     first, second = int(spoken[0] * 24_000), int(spoken[1] * 24_000)
     assert loudness(left[first:second]) > AUDIBLE
     assert loudness(right[first:second]) == 0
-    heard = [line["t"] for line in events if line["kind"] == "heard" and line["t"] < spoken[2]]
-    begin, end = int(heard[0] * 24_000), int(heard[-1] * 24_000)
+    heard = [line for line in events if line["kind"] == "recording.heard" and line["to"] < spoken[2]]
+    begin, end = int(heard[0]["from"] * 24_000), int(heard[-1]["to"] * 24_000)
     assert loudness(right[begin:end]) > AUDIBLE
     assert loudness(left[begin:end]) == 0
 
@@ -106,12 +106,12 @@ def test_the_sound_is_aligned_with_the_events(performed: Performance) -> None:
 def test_the_interruption_is_where_the_caller_spoke_up(performed: Performance) -> None:
     events = lines_of(performed.folder)
     (cut,) = [line for line in events if line["kind"] == "interrupted"]
-    starts = [line["t"] for line in events if line["kind"] == "speech.started" and line["source"] == "human"]
+    starts = [line["t"] for line in events if line["kind"] == "caller.speech.started"]
     assert len(starts) == 3
     assert cut["reason"] == "speech"
     assert cut["t"] > starts[2]
     assert cut["heard_ms"] >= _script._PATIENCE_MS
-    _, right = sides(performed.folder / "conversation.wav")
+    _, right = sides(performed.folder / "audio.wav")
     assert loudness(right[int((cut["t"] + 0.3) * 24_000) :]) == 0, "silent from the interruption to the end"
 
 
@@ -123,8 +123,8 @@ def test_the_events_are_in_order_and_complete(performed: Performance) -> None:
     assert [line["outcome"] for line in events if line["kind"] == "tool.finished"] == ["result", "cancelled"]
     statuses = [line["status"] for line in events if line["kind"] == "status"]
     assert statuses == ["connecting", "connected", "closing", "closed"]
-    assert [kind for kind in kinds if kind not in ("heard", "speech.ended")][-1] == "status"
-    heard = sum(line["audio"]["bytes"] for line in events if line["kind"] == "heard")
+    assert kinds[-2:] == ["status", "recording.stopped"]
+    heard = sum(line["audio"]["bytes"] for line in events if line["kind"] == "recording.heard")
     received = sum(line["audio"]["bytes"] for line in events if line["kind"] == "audio.output.delta")
     assert 0 < heard < received
 
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_it_at_once(backend: str, tmp_path: Path) -> None:
     assert time.monotonic() - begin < 3
     assert err == "\nkernl-rt: stopped; everything is closed\n"
     assert "Traceback" not in out
-    assert len(sides(tmp_path / "conversation.wav")) == 2, "what was recorded so far is whole"
+    assert len(sides(tmp_path / "audio.wav")) == 2, "what was recorded so far is whole"
     assert ElementTree.parse(tmp_path / "timeline.svg") is not None
 
 

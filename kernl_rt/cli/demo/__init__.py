@@ -6,9 +6,8 @@
 ``_stage`` ``_caller``    the running of it: session, channel, microphone, ear
 ``_notes``                what happened, noted as it happens
 ``_live`` ``_plain``      showing it: in a terminal, and elsewhere
-``_stereo`` ``_journal``  recording it: sound, events
-``_timeline`` ``_svg``    drawing it
 ``_tree``                 the running tasks
+``_mono``                 one sound alone in a file
 ========================  ======================================================================
 """
 
@@ -24,15 +23,15 @@ from typing import Any
 
 import anyio
 
+from kernl_rt._recording import TIMELINE
 from kernl_rt.abc import RealtimeModel
 from kernl_rt.cli._models import DEFAULT_MODEL, remote, simulator_notice
 from kernl_rt.cli.demo._cast import FORMAT, QUESTION, Cast, Tools, cast, recorded
+from kernl_rt.cli.demo._mono import write_mono
 from kernl_rt.cli.demo._notes import Notes
 from kernl_rt.cli.demo._plain import print_line
 from kernl_rt.cli.demo._report import Outcome, report
-from kernl_rt.cli.demo._stage import Recorder, perform
-from kernl_rt.cli.demo._stereo import write_mono
-from kernl_rt.cli.demo._timeline import timeline
+from kernl_rt.cli.demo._stage import Witness, perform
 from kernl_rt.cli.demo._tree import task_ids
 from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.providers import openai
@@ -52,16 +51,15 @@ async def command(arguments: Namespace) -> int:
     async with _model(arguments, players, lines) as (model, where):
         notes = Notes(anyio.current_time(), FORMAT)
         title = f"kernl_rt demo: {where}, {arguments.backend}"
-        with Recorder(folder, notes) as recorder:
-            try:
-                await perform(model, lines, recorder, notes, tools, _view(notes, title, live=live))
-            finally:
-                _draw(notes, title, folder / "timeline.svg", arguments.picture)
+        witness = Witness(notes)
+        await perform(model, lines, witness, tools, folder, title, _view(notes, title, live=live))
+    if arguments.picture is not None:
+        _copy(folder / TIMELINE, Path(arguments.picture))
     write_mono(folder / "question.wav", lines[QUESTION], FORMAT.rate)
-    write_mono(folder / "reply.wav", bytes(recorder.first_reply), FORMAT.rate)
+    write_mono(folder / "reply.wav", bytes(witness.first_reply), FORMAT.rate)
     left = len(task_ids() - before)
     real = arguments.model is not None
-    return report(Outcome(notes, tools, bytes(recorder.first_reply), left, folder, is_real=real, is_brief=live))
+    return report(Outcome(notes, tools, bytes(witness.first_reply), left, folder, is_real=real, is_brief=live))
 
 
 def _folder(path: str) -> Path:
@@ -119,9 +117,6 @@ def _view(notes: Notes, title: str, *, live: bool) -> Callable[[], Coroutine[Any
     return anyio.sleep_forever
 
 
-def _draw(notes: Notes, title: str, *paths: str | Path | None) -> None:
-    text = timeline(notes, title=title)
-    for path in paths:
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(text, "utf-8")
+def _copy(picture: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(picture.read_bytes())

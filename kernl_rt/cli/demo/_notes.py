@@ -1,6 +1,7 @@
 """What happened in a conversation, noted as it happens: who said what and when, what was heard, how long it took.
 
-The views and the timeline are drawn from these notes. Times are seconds since the beginning.
+The views are drawn from these notes; the files are the recording's (``session.record``). Times are seconds since the
+beginning.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import anyio
 from attrs import Factory, define
 
 from kernl_rt._audio.pcm import level
+from kernl_rt._recording.story import Latency, Loudness, Reply, ToolRun, Utterance
 from kernl_rt.config import AudioFormat
 from kernl_rt.events import (
     AudioDelta,
@@ -29,78 +31,6 @@ from kernl_rt.events import (
 from kernl_rt.items import Message
 
 __all__ = ["Latency", "Loudness", "Notes", "Reply", "ToolRun", "Utterance"]
-
-
-@define
-class Utterance:
-    """The human spoke. The last three are moments at which an answer to it began."""
-
-    text: str
-    start: float
-    end: float | None = None
-    understood: str | None = None
-    first_call: float | None = None
-    first_received: float | None = None
-    first_heard: float | None = None
-
-
-@define
-class Reply:
-    """The model spoke: what was received, and what of it was heard."""
-
-    response_id: str | None
-    item_id: str
-    text: str = ""
-    received: list[tuple[float, int]] = Factory(list)
-    heard: list[tuple[float, float]] = Factory(list)
-    received_bytes: int = 0
-    heard_bytes: int = 0
-    #: All that will be received has been.
-    complete: bool = False
-    interrupted_at: float | None = None
-    heard_ms: int = 0
-    #: What the conversation remembers of it, where it was interrupted.
-    kept: str | None = None
-    told: bool = False
-
-    @property
-    def over(self) -> bool:
-        return self.interrupted_at is not None or (self.complete and self.heard_bytes >= self.received_bytes)
-
-    @property
-    def words_heard(self) -> str:
-        """The words so far, as far as they were heard, spread evenly over the sound."""
-        if self.kept is not None:
-            return self.kept
-        share = self.heard_bytes / self.received_bytes if self.received_bytes else 0.0
-        return self.text if share >= 1 else self.text[: round(len(self.text) * share)].rpartition(" ")[0]
-
-
-@define
-class ToolRun:
-    call_id: str
-    name: str
-    arguments: str
-    start: float
-    end: float | None = None
-    outcome: str | None = None
-    output: str = ""
-
-
-@define
-class Latency:
-    what: str
-    seconds: float
-    start: float
-
-
-@define
-class Loudness:
-    """How loud a stretch of sound was: ``rms`` is a fraction of full scale."""
-
-    start: float
-    end: float
-    rms: float
 
 
 @define

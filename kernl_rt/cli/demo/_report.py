@@ -16,9 +16,10 @@ __all__ = ["Outcome", "report"]
 #: Softer than this (root mean square, of full scale) is no speech.
 _AUDIBLE = 0.005
 _FILES = {
-    "conversation.wav": "stereo: left the caller, right the agent as heard",
+    "audio.wav": "stereo: left the caller, right the agent as heard",
     "reply.wav": "the agent's first answer alone",
     "question.wav": "the caller's first question alone",
+    "transcript.json": "the words as heard, with times",
     "events.jsonl": "every event with its time",
     "timeline.svg": "the conversation as a picture",
 }
@@ -72,6 +73,7 @@ def report(outcome: Outcome) -> int:
 
 def _next(outcome: Outcome) -> Iterator[tuple[str, str]]:
     question = outcome.folder / "question.wav"
+    yield f"kernl-rt replay --pace {outcome.folder}", "the conversation again, as text"
     yield f"kernl-rt talk --in {question} --out answer.wav", "ask with a file of your own"
     yield "kernl-rt simulate", "a server for any OpenAI Realtime program: set OPENAI_BASE_URL as it says"
     if not outcome.is_real:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from kernl_rt.cli.demo._notes import Loudness, Notes, Reply, ToolRun, Utterance
-from kernl_rt.cli.demo._svg import Drawing, fitted
+from kernl_rt._recording._svg import Drawing, fitted
+from kernl_rt._recording.story import Loudness, Reply, Story, ToolRun, Utterance
 
 __all__ = ["timeline"]
 
 _WIDTH, _LEFT, _RIGHT = 1200.0, 148.0, 36.0
 _CALLER, _HEARD, _RECEIVED, _TOOLS, _AXIS = 148.0, 268.0, 356.0, 418.0, 482.0
 _HEIGHT = _AXIS + 54
+#: Seconds between the lines of the axis: the first step that leaves so many pixels between them.
+_STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600)
+_APART = 36.0
 #: Half of a waveform's height, and the time that one stroke of it stands for (seconds).
 _SWING, _STROKE = 30.0, 0.05
 #: Loudness (root mean square, of full scale) that fills the lane.
@@ -22,17 +25,22 @@ _PAPER, _INK, _QUIET, _GRID = "#0f1720", "#e8eef4", "#8ea0b3", "#223040"
 _CALLER_COLOUR, _AGENT_COLOUR, _TOOL_COLOUR, _STOP_COLOUR = "#5cc8ff", "#7ee2a8", "#f5c26b", "#ff6b6b"
 
 
-def timeline(notes: Notes, *, title: str) -> str:
+def timeline(story: Story, *, title: str) -> str:
     """The picture as SVG text."""
-    return _Timeline(notes, title).drawn()
+    return _Timeline(story, title).drawn()
+
+
+def _clock(second: int, step: int) -> str:
+    return f"{second} s" if step < 60 else f"{second // 60} min"
 
 
 class _Timeline:
-    def __init__(self, notes: Notes, title: str) -> None:
-        self._notes = notes
-        ends = [sound.end for sound in notes.human_loudness + notes.model_loudness]
-        ends += [run.end for run in notes.tools if run.end is not None]
-        self._end = max(ends, default=1.0) + 0.3
+    def __init__(self, story: Story, title: str) -> None:
+        self._story = story
+        self._said, self._heard = story.human_loudness.stretches(), story.model_loudness.stretches()
+        ends = [sound.end for sound in self._said + self._heard]
+        ends += [run.end for run in story.tools if run.end is not None]
+        self._end = max(story.seconds, *ends, 1.0) + 0.3
         self._scale = (_WIDTH - _LEFT - _RIGHT) / self._end
         self._title = title
         self._draw = Drawing(_WIDTH, _HEIGHT, title, _PAPER)
@@ -54,50 +62,52 @@ class _Timeline:
         ):
             draw.write(24, middle, name, 13.5, _INK, font_weight="600")
             draw.write(24, middle + 16, about, 11, _QUIET)
-        self._waveform(self._notes.human_loudness, _CALLER, _CALLER_COLOUR)
-        self._waveform(self._notes.model_loudness, _HEARD, _AGENT_COLOUR)
-        for utterance in self._notes.utterances:
+        self._waveform(self._said, _CALLER, _CALLER_COLOUR)
+        self._waveform(self._heard, _HEARD, _AGENT_COLOUR)
+        for utterance in self._story.utterances:
             self._utterance(utterance)
-        for reply in self._notes.replies:
+        for reply in self._story.replies:
             self._reply(reply)
-        for run in self._notes.tools:
+        for run in self._story.tools:
             self._tool(run)
         return draw.text()
 
     def _summary(self) -> str:
-        notes = self._notes
-        cuts = [f"interrupted after {reply.heard_ms:,} ms heard" for reply in notes.replies if reply.interrupted_at]
-        quick = [f"{item.what} {1000 * item.seconds:.0f} ms" for item in notes.latencies if "barge" in item.what]
-        ends = [f"{run.name} {run.outcome}" for run in notes.tools if run.outcome == "cancelled"]
-        return "  ·  ".join([*cuts, *quick, *ends])
+        story = self._story
+        cuts = [f"interrupted after {reply.heard_ms:,} ms heard" for reply in story.replies if reply.interrupted_at]
+        quick = [f"{item.what} {1000 * item.seconds:.0f} ms" for item in story.latencies if "barge" in item.what]
+        ends = [f"{run.name} {run.outcome}" for run in story.tools if run.outcome == "cancelled"]
+        return fitted("  ·  ".join([*cuts, *quick, *ends]), _WIDTH - 48, 13)
 
     def _axis(self) -> None:
         draw = self._draw
-        for second in range(math.floor(self._end) + 1):
+        step = next(step for step in _STEPS if step * self._scale >= _APART or step == _STEPS[-1])
+        for second in range(0, math.floor(self._end) + 1, step):
             x = self._x(second)
             draw.line(x, 92, x, _AXIS, _GRID)
-            draw.write(x, _AXIS + 20, f"{second} s", 11, _QUIET, text_anchor="middle")
+            draw.write(x, _AXIS + 20, _clock(second, step), 11, _QUIET, text_anchor="middle")
 
     def _waveform(self, sounds: Sequence[Loudness], middle: float, colour: str) -> None:
         loudest: dict[int, float] = {}
+        step = max(_STROKE, 1.5 / self._scale)
         for sound in sounds:
-            first, last = int(sound.start / _STROKE), int(max(sound.end - 1e-6, sound.start) / _STROKE)
+            first, last = int(sound.start / step), int(max(sound.end - 1e-6, sound.start) / step)
             for index in range(first, last + 1):
                 loudest[index] = max(loudest.get(index, 0.0), sound.rms)
         strokes = []
         for index, rms in sorted(loudest.items()):
             swing = _SWING * min(math.sqrt(rms / _LOUD), 1.0)
             if rms > 0.001:
-                x = self._x((index + 0.5) * _STROKE)
+                x = self._x((index + 0.5) * step)
                 strokes.append((x, middle - swing, middle + swing))
         self._draw.line(_LEFT, middle, _WIDTH - _RIGHT, middle, _GRID)
-        self._draw.strokes(strokes, colour, max(_STROKE * self._scale * 0.6, 1.0))
+        self._draw.strokes(strokes, colour, max(step * self._scale * 0.6, 1.0))
 
     # -- what was said ------------------------------------------------------------------------------------------------
 
     def _utterance(self, said: Utterance) -> None:
-        words = f"“{said.understood or said.text}”"
-        later = [other.start for other in self._notes.utterances if other.start > said.start]
+        words = f"“{said.understood or said.text}”" if said.understood or said.text else ""
+        later = [other.start for other in self._story.utterances if other.start > said.start]
         room = (min(later, default=self._end) - said.start) * self._scale - 8
         self._draw.write(self._x(said.start), _CALLER - _SWING - 8, fitted(words, room, 12.5), 12.5, _CALLER_COLOUR)
         if said.end is not None and said.first_heard is not None:
@@ -122,7 +132,7 @@ class _Timeline:
             return
         draw, begin = self._draw, reply.heard[0][0]
         words = f"“{reply.words_heard}”" if reply.kept is None else f"“{reply.kept} …”"
-        later = [other.heard[0][0] for other in self._notes.replies if other.heard and other.heard[0][0] > begin]
+        later = [other.heard[0][0] for other in self._story.replies if other.heard and other.heard[0][0] > begin]
         room = (min(later, default=self._end) - begin) * self._scale - 8
         draw.write(self._x(begin), _HEARD + _SWING + 18, fitted(words, room, 12.5), 12.5, _AGENT_COLOUR)
         self._arrivals(reply)
@@ -136,7 +146,7 @@ class _Timeline:
         self._draw.box(x, _RECEIVED - 9, width, 18, _AGENT_COLOUR, radius=4, opacity="0.22")
         strokes = [(self._x(at), _RECEIVED - 6, _RECEIVED + 6) for at, _ in reply.received]
         self._draw.strokes(strokes, _AGENT_COLOUR, 1.4)
-        seconds = self._notes.format.ms(reply.received_bytes) / 1000
+        seconds = reply.received_bytes / self._story.output_rate
         said = f"{seconds:.1f} s of sound in {max(last - first, 0):.1f} s"
         self._draw.write(x + width + 8, _RECEIVED + 4, said, 11.5, _QUIET)
 
