@@ -36,14 +36,22 @@ class Conversation:
         self._order: list[str] = []
         #: Items cut by an interruption: how much of them was heard, as (heard, received) milliseconds.
         self._cuts: dict[str, tuple[int, int]] = {}
-        #: The replies that items are part of.
+        #: The replies that items are part of, and the items of each.
         self._reply_of: dict[str, str | None] = {}
+        self._items_of: dict[str | None, dict[str, None]] = {}
         #: Transcripts that came before their items, by content index.
         self._early: dict[str, dict[int, str]] = {}
         self._deleted: dict[str, None] = {}
         #: How far the tool calls that we have seen are, by call id.
         self._calls: dict[str, ItemStatus] = {}
-        self._reported: dict[str, ConversationItem] = {}
+        #: Under which key the item of a call stands, by call id.
+        self._call_keys: dict[str, str] = {}
+        # A conversation lasts for hours, so a change must not cost a look at all of it: what is shown of each item,
+        # which of these are out of date, and what was shown of those that changed since the last delta.
+        self._shown: dict[str, ConversationItem] = {}
+        self._stale: set[str] = set()
+        self._before: dict[str, ConversationItem | None] = {}
+        self._snapshot: tuple[ConversationItem, ...] | None = ()
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._items
@@ -53,17 +61,66 @@ class Conversation:
 
     def snapshot(self) -> tuple[ConversationItem, ...]:
         """What was said, as far as it was heard."""
-        return tuple(self._shown(key) for key in self._order)
+        self._refresh()
+        if self._snapshot is None:
+            self._snapshot = tuple(map(self._shown.__getitem__, self._order))
+        return self._snapshot
 
     def delta(self) -> HistoryDelta:
         """What changed since the last call."""
-        old, new = self._reported, {key: self._shown(key) for key in self._order}
-        self._reported = new
-        return HistoryDelta(
-            tuple(item for key, item in new.items() if key not in old),
-            tuple(item for key, item in new.items() if key in old and old[key] != item),
-            tuple(item for key, item in old.items() if key not in new),
-        )
+        self._refresh()
+        before, self._before = self._before, {}
+        added: list[ConversationItem] = []
+        updated: list[ConversationItem] = []
+        for key in self._in_order(before):
+            old, new = before[key], self._shown[key]
+            if old is None:
+                added.append(new)
+            elif old != new:
+                updated.append(new)
+        removed = [old for key, old in before.items() if old is not None and key not in self._shown]
+        return HistoryDelta(tuple(added), tuple(updated), tuple(removed))
+
+    def _in_order(self, keys: Collection[str]) -> list[str]:
+        """Those that there are, as they stand in the conversation. What changes is nearly always at its end."""
+        left = sum(key in self._items for key in keys)
+        found: list[str] = []
+        for key in reversed(self._order):
+            if len(found) == left:
+                break
+            if key in keys:
+                found.append(key)
+        return found[::-1]
+
+    def _touch(self, key: str) -> None:
+        """What is shown of this item may be different from now on."""
+        if key not in self._before:
+            self._before[key] = self._shown.get(key)
+        self._stale.add(key)
+        self._snapshot = None
+
+    def _refresh(self) -> None:
+        for key in self._stale:
+            if key in self._items:
+                self._shown[key] = self._show(key)
+            else:
+                self._shown.pop(key, None)
+        self._stale.clear()
+
+    def _put(self, key: str, item: ConversationItem) -> None:
+        self._items[key] = item
+        if isinstance(item, FunctionCall) and item.call_id is not None:
+            self._call_keys.setdefault(item.call_id, key)
+        self._touch(key)
+
+    def _forget_call_key(self, item: ConversationItem, key: str) -> None:
+        if isinstance(item, FunctionCall) and self._call_keys.get(item.call_id or "") == key:
+            del self._call_keys[item.call_id or ""]
+
+    def _set_call(self, call_id: str, status: ItemStatus) -> None:
+        self._calls[call_id] = status
+        if call_id in self._call_keys:
+            self._touch(self._call_keys[call_id])
 
     # -- items --------------------------------------------------------------------------------------------------------
 
@@ -77,18 +134,21 @@ class Conversation:
         self._deleted.pop(item.id, None)
         named = item.id not in self._items and self._name(item, previous_item_id)
         if item.id not in self._items:
-            self._items[item.id] = item
+            self._put(item.id, item)
             self._place(item.id, previous_item_id)
             for index, text in self._early.pop(item.id, {}).items():
                 self.transcribe(item.id, index, text)
             return True
         known = self._items[item.id]
-        merged = self._items[item.id] = _merge(known, item)
+        merged = _merge(known, item)
+        self._put(item.id, merged)
         return named or merged != known
 
     def _place(self, key: str, previous_item_id: str | None) -> None:
         if previous_item_id == "root":
             self._order.insert(0, key)
+        elif self._order and previous_item_id == self._order[-1]:
+            self._order.append(key)  # as nearly always
         elif previous_item_id in self._items and previous_item_id != key:
             self._order.insert(self._order.index(previous_item_id) + 1, key)
         else:
@@ -99,9 +159,11 @@ class Conversation:
         key = _own_key(item)
         if item.id is None or key is None or key not in self._items:
             return False
-        self._items[item.id] = evolve(self._items.pop(key), id=item.id)
-        if key in self._reported:
-            self._reported[item.id] = self._reported.pop(key)
+        shown = self._shown.pop(key, None)
+        self._before[item.id] = self._before.pop(key, shown)
+        self._stale.discard(key)
+        self._forget_call_key(self._items[key], key)
+        self._put(item.id, evolve(self._items.pop(key), id=item.id))
         at = self._order.index(key)
         if previous_item_id == "root" or previous_item_id in self._items:
             del self._order[at]
@@ -117,9 +179,12 @@ class Conversation:
             return False
         if isinstance(item, FunctionCall) and item.call_id is not None:
             self._calls.pop(item.call_id, None)
+            self._forget_call_key(item, item_id)
+        self._touch(item_id)
         self._order.remove(item_id)
         self._cuts.pop(item_id, None)
-        self._reply_of.pop(item_id, None)
+        if item_id in self._reply_of:
+            self._items_of[self._reply_of.pop(item_id)].pop(item_id, None)
         _remember(self._deleted, item_id, None)
         return True
 
@@ -136,7 +201,7 @@ class Conversation:
         while len(content) <= content_index:
             content.append(ContentPart(kind))
         content[content_index] = evolve(content[content_index], transcript=transcript)
-        self._items[item_id] = evolve(item, content=content)
+        self._put(item_id, evolve(item, content=content))
         return True
 
     # -- tool calls ---------------------------------------------------------------------------------------------------
@@ -147,22 +212,22 @@ class Conversation:
 
     def called(self, event: ToolCalled) -> bool:
         """The model made a call: it is in progress until its outcome is known."""
-        self._calls[event.call_id] = "in_progress"
+        self._set_call(event.call_id, "in_progress")
         call = FunctionCall(event.name, event.arguments, event.call_id, id=event.item_id)
         if event.item_id is not None:
             known = self._items.get(event.item_id)
             if isinstance(known, FunctionCall):
-                self._items[event.item_id] = evolve(known, arguments=event.arguments or known.arguments)
+                self._put(event.item_id, evolve(known, arguments=event.arguments or known.arguments))
             elif known is None:
                 self.add(call, None)
-        elif not any(isinstance(item, FunctionCall) and item.call_id == event.call_id for item in self._items.values()):
+        elif event.call_id not in self._call_keys:
             self._append(call)
         return True
 
     def finished(self, event: ToolFinished) -> bool:
         """The call has its outcome; one that nobody wants any more has no output."""
         told = event.outcome != "cancelled" or bool(event.output)
-        self._calls[event.call_id] = "completed" if told else "incomplete"
+        self._set_call(event.call_id, "completed" if told else "incomplete")
         if told:
             self._append(FunctionCallOutput(event.call_id, event.output))
         return True
@@ -171,28 +236,34 @@ class Conversation:
         """Add an item that the provider has not named yet."""
         key = _own_key(item)
         if key is not None and key not in self._items:
-            self._items[key] = item
+            self._put(key, item)
             self._order.append(key)
 
     # -- what was heard -----------------------------------------------------------------------------------------------
 
     def part_of(self, item_id: str, response_id: str | None) -> None:
         """An item is part of a reply."""
+        if item_id in self._reply_of:
+            self._items_of[self._reply_of[item_id]].pop(item_id, None)
         self._reply_of[item_id] = response_id
+        self._items_of.setdefault(response_id, {})[item_id] = None
 
     def of_reply(self, response_id: str | None) -> tuple[ConversationItem, ...]:
         """The items of a reply, as far as they are known."""
-        mine = (key for key in self._order if key in self._reply_of and self._reply_of[key] == response_id)
-        return tuple(self._shown(key) for key in mine)
+        self._refresh()
+        return tuple(self._shown[key] for key in self._in_order(self._items_of.get(response_id, {})))
 
     def cut(self, item_id: str, heard_ms: int, received_ms: int) -> bool:
         """Only ``heard_ms`` of the item were heard; the words behind them were never said."""
         self._cuts[item_id] = (heard_ms, max(received_ms, heard_ms))
-        return item_id in self._items
+        if item_id not in self._items:
+            return False
+        self._touch(item_id)
+        return True
 
     def cut_rest(self, response_id: str | None, cut: Collection[str]) -> bool:
         """Nothing was heard of the reply's items that are not among ``cut``: its words come before its sound."""
-        rest = [item for item, reply in self._reply_of.items() if reply == response_id and item not in cut]
+        rest = [item for item in self._items_of.get(response_id, ()) if item not in cut]
         return bool(sum(self.cut_unheard(item_id) for item_id in rest))
 
     def cut_unheard(self, item_id: str) -> bool:
@@ -204,8 +275,10 @@ class Conversation:
         if item_id in self._cuts:
             heard, received = self._cuts[item_id]
             self._cuts[item_id] = (heard, received + int(ms))
+            if item_id in self._items:
+                self._touch(item_id)
 
-    def _shown(self, key: str) -> ConversationItem:
+    def _show(self, key: str) -> ConversationItem:
         item = self._items[key]
         if isinstance(item, FunctionCall):
             status = self._calls.get(item.call_id or "")
