@@ -1,12 +1,17 @@
-"""What the machine asks for. Imperatives; the driver carries them out without waiting."""
+"""What the machine asks for. Imperatives; the driver carries them out without waiting.
+
+Nobody changes or compares them. They are not frozen because one that is takes half as long again to make, and one is
+made for every event.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field
 
+from kernl_rt._values import Shown
 from kernl_rt.config import AudioFormat
 from kernl_rt.events import ClientEvent, ServerEvent, SessionEvent
 from kernl_rt.events.channel import ChannelEvent
@@ -42,8 +47,8 @@ class Lane(Enum):
     AUDIO = 2
 
 
-@frozen
-class Send:
+@define(eq=False, repr=False)
+class Send(Shown):
     """``captured`` marks sound from a channel, which may be dropped if it is live and the link falls behind."""
 
     event: ClientEvent
@@ -51,23 +56,23 @@ class Send:
     captured: bool = False
 
 
-@frozen
-class Play:
+@define(eq=False, repr=False)
+class Play(Shown):
     audio: bytes = field(repr=lambda audio: f"<{len(audio)} bytes>")
 
 
-@frozen
-class FlushPlayback:
+@define(eq=False, repr=False)
+class FlushPlayback(Shown):
     """The reply's audio is complete."""
 
 
-@frozen
-class ClearPlayback:
+@define(eq=False, repr=False)
+class ClearPlayback(Shown):
     """Drop what is unheard; the driver answers with ``PlaybackCleared``."""
 
 
-@frozen
-class StartTool:
+@define(eq=False, repr=False)
+class StartTool(Shown):
     """``agent`` is the number of the one whose tool it is."""
 
     call_id: str
@@ -76,8 +81,8 @@ class StartTool:
     agent: int = 0
 
 
-@frozen
-class CheckApproval:
+@define(eq=False, repr=False)
+class CheckApproval(Shown):
     """Ask the user's predicate whether this call needs a human's consent; answered by ``ApprovalChecked``."""
 
     call_id: str
@@ -86,8 +91,8 @@ class CheckApproval:
     agent: int = 0
 
 
-@frozen
-class StartCheck:
+@define(eq=False, repr=False)
+class StartCheck(Shown):
     """Ask a guardrail about the words of a reply so far; answered by ``CheckReturned``."""
 
     check_id: str
@@ -96,20 +101,20 @@ class StartCheck:
     text: str
 
 
-@frozen
-class CancelTool:
+@define(eq=False, repr=False)
+class CancelTool(Shown):
     """Stop a running tool, or the predicate of one."""
 
     call_id: str
 
 
-@frozen
-class Emit:
+@define(eq=False, repr=False)
+class Emit(Shown):
     event: ServerEvent | SessionEvent | ChannelEvent
 
 
-@frozen
-class Settle:
+@define(eq=False, repr=False)
+class Settle(Shown):
     """A command is done: ``result``, or ``error`` if it was not carried out."""
 
     command: int
@@ -117,29 +122,29 @@ class Settle:
     result: Any = None
 
 
-@frozen
-class SwitchAgent:
+@define(eq=False, repr=False)
+class SwitchAgent(Shown):
     """The agent with this number speaks from now on."""
 
     agent: int
 
 
-@frozen
-class UseInputFormat:
+@define(eq=False, repr=False)
+class UseInputFormat(Shown):
     """The human's sound is in this format from now on."""
 
     format: AudioFormat
 
 
-@frozen
-class Disconnect:
+@define(eq=False, repr=False)
+class Disconnect(Shown):
     """End the session: with ``error`` where something failed."""
 
     error: Exception | None = None
 
 
-@frozen
-class Reconnect:
+@define(eq=False, repr=False)
+class Reconnect(Shown):
     """Hang up, forget what waits for the link, and dial again in ``delay`` seconds; with ``resume`` where there is
     such a handle.
     """

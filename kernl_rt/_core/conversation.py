@@ -183,8 +183,7 @@ class Conversation:
         self._touch(item_id)
         self._order.remove(item_id)
         self._cuts.pop(item_id, None)
-        if item_id in self._reply_of:
-            self._items_of[self._reply_of.pop(item_id)].pop(item_id, None)
+        self._part_from_reply(item_id)
         _remember(self._deleted, item_id, None)
         return True
 
@@ -243,10 +242,16 @@ class Conversation:
 
     def part_of(self, item_id: str, response_id: str | None) -> None:
         """An item is part of a reply."""
-        if item_id in self._reply_of:
-            self._items_of[self._reply_of[item_id]].pop(item_id, None)
+        self._part_from_reply(item_id)
         self._reply_of[item_id] = response_id
         self._items_of.setdefault(response_id, {})[item_id] = None
+
+    def _part_from_reply(self, item_id: str) -> None:
+        if item_id in self._reply_of:
+            response_id = self._reply_of.pop(item_id)
+            del self._items_of[response_id][item_id]
+            if not self._items_of[response_id]:
+                del self._items_of[response_id]
 
     def of_reply(self, response_id: str | None) -> tuple[ConversationItem, ...]:
         """The items of a reply, as far as they are known."""

@@ -2,15 +2,18 @@
 
 Besides these, the machine takes every server event (:mod:`kernl_rt.events.server`) and every channel event
 (:mod:`kernl_rt.events.channel`) as it is. ``command`` numbers a caller's verb; its handle settles under that number.
+
+Nobody changes or compares them. They are not frozen because one that is takes half as long again to make.
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field
 
 from kernl_rt._core.configuration import Change
+from kernl_rt._values import Shown
 from kernl_rt.config import ResponseConfig, SessionConfig
 from kernl_rt.events import (
     ChannelEvent,
@@ -61,74 +64,74 @@ __all__ = [
 ]
 
 
-@frozen
-class ConnectionOpened:
+@define(eq=False, repr=False)
+class ConnectionOpened(Shown):
     """The link to the model is up; nothing has been said yet."""
 
 
-@frozen
-class ConnectionLost:
+@define(eq=False, repr=False)
+class ConnectionLost(Shown):
     """The link to the model ended, for the reason that ``error`` gives. ``jitter`` is a random fraction, 0 to 1."""
 
     error: Exception
     jitter: float = 0.0
 
 
-@frozen
-class ConnectFailed:
+@define(eq=False, repr=False)
+class ConnectFailed(Shown):
     """An attempt to bring the link back came to nothing. ``jitter`` is a random fraction, 0 to 1."""
 
     error: Exception
     jitter: float = 0.0
 
 
-@frozen
-class RequestOvertaken:
+@define(eq=False, repr=False)
+class RequestOvertaken(Shown):
     """A reply has begun that cannot be the answer to our request: that was not written yet, and now will not be."""
 
     event_id: str
 
 
-@frozen
-class Tick:
+@define(eq=False, repr=False)
+class Tick(Shown):
     """The machine's deadline has passed."""
 
 
-@frozen
-class SpeakerStuck:
+@define(eq=False, repr=False)
+class SpeakerStuck(Shown):
     """More sound waits for the channel than may."""
 
 
-@frozen
-class Stopped:
+@define(eq=False, repr=False)
+class Stopped(Shown):
     """Every task of the session has ended."""
 
 
 # -- the human's side -------------------------------------------------------------------------------------------------
 
 
-@frozen
-class PlaybackCleared:
+@define(eq=False, repr=False)
+class PlaybackCleared(Shown):
     """The channel dropped what was unheard; ``position_ms`` is what had been heard."""
 
     position_ms: float
 
 
-@frozen
-class ChannelEnded:
+@define(eq=False, repr=False)
+class ChannelEnded(Shown):
     """The human has left."""
 
 
-@frozen
-class ChannelFailed:
+@define(eq=False, repr=False)
+class ChannelFailed(Shown):
     error: Exception
 
 
 # -- tools ------------------------------------------------------------------------------------------------------------
 
 
-@frozen
-class ToolReturned:
+@define(eq=False, repr=False)
+class ToolReturned(Shown):
     """A tool came to an end. ``output`` is what the model is told; ``duration`` is in seconds."""
 
     call_id: str
@@ -137,8 +140,8 @@ class ToolReturned:
     duration: float | None = None
 
 
-@frozen
-class ApprovalChecked:
+@define(eq=False, repr=False)
+class ApprovalChecked(Shown):
     """The user's predicate said whether this call needs a human's consent; one that raised says yes."""
 
     call_id: str
@@ -146,8 +149,8 @@ class ApprovalChecked:
     error: Exception | None = None
 
 
-@frozen
-class CheckReturned:
+@define(eq=False, repr=False)
+class CheckReturned(Shown):
     """A guardrail has read a reply: ``tripped`` says why it must not be said, ``None`` that it may."""
 
     check_id: str
@@ -158,13 +161,13 @@ class CheckReturned:
 # -- the caller's verbs -----------------------------------------------------------------------------------------------
 
 
-@frozen
-class AudioSubmitted:
+@define(eq=False, repr=False)
+class AudioSubmitted(Shown):
     audio: bytes = field(repr=lambda audio: f"<{len(audio)} bytes>")
 
 
-@frozen
-class ItemSubmitted:
+@define(eq=False, repr=False)
+class ItemSubmitted(Shown):
     """An item for the conversation; ``reply`` asks for an answer to it, ``ask`` that the handle waits for the
     answer.
     """
@@ -175,27 +178,27 @@ class ItemSubmitted:
     ask: bool = False
 
 
-@frozen
-class TurnCommitted:
+@define(eq=False, repr=False)
+class TurnCommitted(Shown):
     """The user's turn is over (push-to-talk)."""
 
     command: int
     reply: bool = True
 
 
-@frozen
-class ReplyRequested:
+@define(eq=False, repr=False)
+class ReplyRequested(Shown):
     command: int
     config: ResponseConfig | None = None
 
 
-@frozen
-class InterruptRequested:
+@define(eq=False, repr=False)
+class InterruptRequested(Shown):
     command: int
 
 
-@frozen
-class ApprovalGiven:
+@define(eq=False, repr=False)
+class ApprovalGiven(Shown):
     """A human agrees to a call; ``always``: to every call of this tool from now on."""
 
     command: int
@@ -203,15 +206,15 @@ class ApprovalGiven:
     always: bool = False
 
 
-@frozen
-class ApprovalRefused:
+@define(eq=False, repr=False)
+class ApprovalRefused(Shown):
     command: int
     call_id: str
     reason: str | None = None
 
 
-@frozen
-class HangUpRequested:
+@define(eq=False, repr=False)
+class HangUpRequested(Shown):
     """End the session: at once, or when the goodbye has been heard, at most ``timeout`` seconds from now."""
 
     command: int
@@ -219,77 +222,77 @@ class HangUpRequested:
     timeout: float = 30.0
 
 
-@frozen
-class ChangeSubmitted:
+@define(eq=False, repr=False)
+class ChangeSubmitted(Shown):
     """The configuration, or the agent, is to be another."""
 
     change: Change
 
 
-@frozen
-class ChangePrepared:
+@define(eq=False, repr=False)
+class ChangePrepared(Shown):
     """The instructions of an agent have come; ``config`` is all that it says."""
 
     command: int
     config: SessionConfig
 
 
-@frozen
-class ChangeFailed:
+@define(eq=False, repr=False)
+class ChangeFailed(Shown):
     """The instructions of an agent could not be had, or what it says cannot be."""
 
     command: int
     error: Exception
 
 
-@frozen
-class MuteChanged:
+@define(eq=False, repr=False)
+class MuteChanged(Shown):
     muted: bool
 
 
-@frozen
-class ActivityReported:
+@define(eq=False, repr=False)
+class ActivityReported(Shown):
     """The caller's own detector noticed speech, or its end."""
 
     started: bool
 
 
-@frozen
-class EventSubmitted:
+@define(eq=False, repr=False)
+class EventSubmitted(Shown):
     """A client event of the caller's own making."""
 
     command: int
     event: ClientEvent
 
 
-@frozen
-class EventEmitted:
+@define(eq=False, repr=False)
+class EventEmitted(Shown):
     event: CustomEvent
 
 
-@frozen
-class ErrorNoticed:
+@define(eq=False, repr=False)
+class ErrorNoticed(Shown):
     """Something outside the machine went wrong: a listener raised, a rejection had no taker."""
 
     event: SessionError
 
 
-@frozen
-class ConditionNoticed:
+@define(eq=False, repr=False)
+class ConditionNoticed(Shown):
     """Something outside the machine that the caller should know of, also while the session closes."""
 
     event: SessionStuck | LoopStalled | Draining
 
 
-@frozen
-class Failed:
+@define(eq=False, repr=False)
+class Failed(Shown):
     """Something that cannot be lived with: an error that nobody listens for, a task that broke."""
 
     error: Exception
 
 
-@frozen
-class CloseRequested:
+@define(eq=False, repr=False)
+class CloseRequested(Shown):
     reason: str = "close requested"
 
 

@@ -30,10 +30,10 @@ from kernl_rt.exceptions import MisconfiguredError, SessionStateError, SlowConsu
 
 __all__ = ["BUFFER", "EventStream", "Losses", "Policy", "Room", "Streams", "topics_of"]
 
-#: Events that wait for one iterator, and bytes of sound among them (32 seconds of PCM16 at 24 kHz). Whoever asks for
+#: Events that wait for one iterator, and bytes of sound among them (27 seconds of PCM16 at 24 kHz). Whoever asks for
 #: more places gets room for more sound.
 BUFFER = 1_024
-SOUND = 1_536 * BUFFER
+SOUND = 1_280 * BUFFER
 #: Seconds after which a session that waits for room looks whether the iterator still exists.
 _LOOK_AGAIN = 0.1
 

@@ -15,8 +15,9 @@ from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge, SessionStateE
 
 __all__ = ["READ_AHEAD", "Inbox", "Outbox"]
 
-#: How many bytes of messages are kept for a receiver that does not come.
-READ_AHEAD = 16 * 2**20
+#: How many bytes of messages are kept for a receiver that does not come (150 of the usual ones: a receiver that comes
+#: at all is never that late). What is beyond waits where it costs nothing: at the sender.
+READ_AHEAD = 2**20
 #: What one message costs beyond its bytes, so that empty messages do not come for nothing.
 _OVERHEAD = 64
 #: Pongs and pings that wait to be written; beyond it the oldest go: only the latest ping must be answered

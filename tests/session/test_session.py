@@ -137,7 +137,9 @@ async def test_close_while_connecting() -> None:
 async def test_formats_that_do_not_fit() -> None:
     from kernl_rt.channels import MemoryChannel
 
-    session = make_session(channel=MemoryChannel(input_formats=[G711_ULAW], output_formats=[G711_ULAW]))
+    channel = MemoryChannel()
+    channel.input_formats = channel.output_formats = (G711_ULAW,)  # and nothing that it could be converted to
+    session = make_session(channel=channel)
     with pytest.raises(MisconfiguredError, match="no common input format"):
         await session.__aenter__()
 
