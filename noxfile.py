@@ -93,6 +93,15 @@ def sweep(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Real Chromium talks to ``kernl-rt serve``; ``-- screenshot`` also renews the picture in the documentation."""
+    arguments = [word for word in session.posargs if word != "screenshot"]
+    wanted = len(arguments) < len(session.posargs)
+    picture = {"KERNL_RT_SCREENSHOT": str(ROOT / "docs" / "_static" / "browser.png")} if wanted else {}
+    python(session, "pytest", "-s", "tests/browser", *arguments, **picture)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Every program in benchmarks/, or those named after ``--``."""
     found = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
@@ -101,6 +110,12 @@ def bench(session: nox.Session) -> None:
         session.error(f"no such program in benchmarks/; there are: {[path.stem for path in found]}")
     for path in chosen:
         session.run(sys.executable, str(path), external=True)
+
+
+@nox.session(name="bench-scale")
+def bench_scale(session: nox.Session) -> None:
+    """Cost per event, 1 to 400 calls and over a call of 24 hours (minutes); after ``--``: --part, --most, --hours."""
+    session.run(sys.executable, str(ROOT / "benchmarks" / "_scale.py"), *session.posargs, external=True)
 
 
 @nox.session
