@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import evolve, field, fields, frozen
 
+from kernl_rt._values import Value
 from kernl_rt.exceptions import MisconfiguredError
 
 __all__ = [
@@ -150,8 +151,8 @@ class Secret:
         raise TypeError("a Secret is not pickled")
 
 
-@frozen
-class Credential:
+@frozen(eq=False, repr=False)
+class Credential(Value):
     """A short-lived key that a server mints for a client, with the moment it stops working (timezone-aware)."""
 
     secret: Secret = field(converter=Secret)
@@ -159,16 +160,16 @@ class Credential:
     extra: Mapping[str, Any] = field(factory=_nothing, repr=False)
 
 
-@frozen
-class Voice:
+@frozen(eq=False, repr=False)
+class Voice(Value):
     """Who speaks. ``id`` is the provider's name of a voice, or the id of a custom one; ``speed`` is a factor."""
 
     id: str
     speed: float | None = None
 
 
-@frozen
-class TurnDetection:
+@frozen(eq=False, repr=False)
+class TurnDetection(Value):
     """Who decides that the human has finished speaking, and what follows.
 
     Make one with :meth:`server_vad`, :meth:`semantic_vad` or :meth:`off`. ``create_response=False`` and
@@ -229,8 +230,8 @@ class TurnDetection:
         return cls("off")
 
 
-@frozen
-class InputTranscription:
+@frozen(eq=False, repr=False)
+class InputTranscription(Value):
     """Write down what the human says. Off at most providers unless asked for."""
 
     model: str | None = None
@@ -241,16 +242,16 @@ class InputTranscription:
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
-@frozen
-class NoiseReduction:
+@frozen(eq=False, repr=False)
+class NoiseReduction(Value):
     """``near_field`` for a headset, ``far_field`` for a room, ``off`` to turn it off; ``strength`` is 0 to 1."""
 
     type: Literal["near_field", "far_field", "off"]
     strength: float | None = None
 
 
-@frozen
-class Truncation:
+@frozen(eq=False, repr=False)
+class Truncation(Value):
     """What the provider forgets when the conversation outgrows its context window.
 
     ``retention_ratio`` (0 to 1) says how much to keep when it cuts; ``post_instructions_tokens`` caps what is kept.
@@ -261,8 +262,8 @@ class Truncation:
     post_instructions_tokens: int | None = None
 
 
-@frozen
-class Tracing:
+@frozen(eq=False, repr=False)
+class Tracing(Value):
     """The provider's own traces: ``auto``, ``off``, or named."""
 
     mode: Literal["auto", "off", "custom"] = "auto"
@@ -271,8 +272,8 @@ class Tracing:
     metadata: Mapping[str, Any] | None = None
 
 
-@frozen
-class PromptReference:
+@frozen(eq=False, repr=False)
+class PromptReference(Value):
     """A prompt template that is stored at the provider."""
 
     id: str
@@ -280,15 +281,15 @@ class PromptReference:
     variables: Mapping[str, Any] | None = None
 
 
-@frozen
-class Reasoning:
+@frozen(eq=False, repr=False)
+class Reasoning(Value):
     """How much a reasoning model thinks before it speaks."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
-@frozen
-class ToolDefinition:
+@frozen(eq=False, repr=False)
+class ToolDefinition(Value):
     """A function as the model sees it; ``parameters`` is a JSON schema of an object."""
 
     name: str
@@ -300,8 +301,8 @@ def _secret(text: str | Secret | None) -> Secret | None:
     return None if text is None else Secret(text)
 
 
-@frozen
-class McpServer:
+@frozen(eq=False, repr=False)
+class McpServer(Value):
     """A tool server that the *provider* calls by itself."""
 
     label: str
@@ -317,8 +318,8 @@ class McpServer:
     defer_loading: bool | None = None
 
 
-@frozen
-class ToolChoice:
+@frozen(eq=False, repr=False)
+class ToolChoice(Value):
     """``auto``, ``none``, ``required``, or one named ``function``, or an ``mcp`` server (``server_label``,
     ``name``).
     """
@@ -336,8 +337,8 @@ def _tool_choice(choice: ToolChoice | ToolChoiceMode | None) -> ToolChoice | Non
     return ToolChoice(choice) if isinstance(choice, str) else choice
 
 
-@frozen
-class SessionConfig:
+@frozen(eq=False, repr=False)
+class SessionConfig(Value):
     """Everything that can be said about a session. What stays ``None`` is the provider's default.
 
     A provider that cannot do what is asked raises :class:`MisconfiguredError` before it connects.
@@ -373,8 +374,8 @@ class SessionConfig:
 _SESSION_FIELDS = tuple(attribute.name for attribute in fields(SessionConfig) if attribute.name != "extra")
 
 
-@frozen
-class ResponseConfig:
+@frozen(eq=False, repr=False)
+class ResponseConfig(Value):
     """One reply's own wishes, laid over the session's. ``conversation="none"`` asks beside the conversation."""
 
     instructions: str | None = None
@@ -397,8 +398,8 @@ def _formats(formats: Iterable[AudioFormat]) -> tuple[AudioFormat, ...]:
     return tuple(formats)
 
 
-@frozen
-class Capabilities:
+@frozen(eq=False, repr=False)
+class Capabilities(Value):
     """What a model can do. The machine asks these flags and never the provider's name.
 
     ``can_cancel``: a running reply can be stopped. ``can_truncate``: the provider can be told how much of a reply was
@@ -436,8 +437,8 @@ class Capabilities:
     max_duration: float | None = None
 
 
-@frozen
-class ConnectOptions:
+@frozen(eq=False, repr=False)
+class ConnectOptions(Value):
     """How to connect. ``timeout`` (seconds) bounds dialling, the handshake and the provider's word on the
     configuration.
 

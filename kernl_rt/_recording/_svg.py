@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 __all__ = ["Drawing", "fitted"]
 
@@ -29,7 +29,7 @@ class Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_number(width)} {_number(height)}" '
             f'width="{_number(width)}" height="{_number(height)}" role="img" '
             'font-family="ui-sans-serif, system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif">',
-            f"<title>{escape(title)}</title>",
+            f"<title>{escape(title, quote=False)}</title>",
         ]
         self.box(0, 0, width, height, background, radius=14)
 
@@ -52,11 +52,11 @@ class Drawing:
 
     def write(self, x: float, y: float, text: str, size: float, fill: str, **style: str) -> None:
         place = f'x="{_number(x)}" y="{_number(y)}" font-size="{_number(size)}" fill="{fill}"'
-        self._parts.append(f"<text {place}{_styled(style)}>{escape(text)}</text>")
+        self._parts.append(f"<text {place}{_styled(style)}>{escape(text, quote=False)}</text>")
 
     def text(self) -> str:
         return "\n".join([*self._parts, "</svg>"]) + "\n"
 
 
 def _styled(style: dict[str, str]) -> str:
-    return "".join(f" {name.replace('_', '-')}={quoteattr(value)}" for name, value in style.items())
+    return "".join(f' {name.replace("_", "-")}="{escape(value)}"' for name, value in style.items())

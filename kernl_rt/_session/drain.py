@@ -132,7 +132,7 @@ class Drain:
         if self._signals:
             try:
                 await group.start(self._receive_signals, name="kernl_rt signals")
-            except BaseException as exc:
+            except BaseException as exc:  # cancelled, too: the group is entered, and only this can leave it
                 await self._stack.__aexit__(type(exc), exc, exc.__traceback__)
                 raise
         group.start_soon(self._close_in_time, name="kernl_rt drain")
@@ -146,7 +146,7 @@ class Drain:
             if kind is None:
                 self.start()
                 await self._empty.wait()
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled while it drains: the group ends now, before that goes on its way
             self._group.cancel_scope.cancel()
             await self._stack.__aexit__(type(exc), exc, exc.__traceback__)
             raise

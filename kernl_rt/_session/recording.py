@@ -13,9 +13,8 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -28,10 +27,14 @@ from kernl_rt._core.actions import Action
 from kernl_rt._recording.journal import VERSION
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.recording_feed import Feed
-from kernl_rt._session.recording_files import Disk, OSDisk, Writer
-from kernl_rt._session.recording_tap import Tap
 from kernl_rt.events import SessionError
 from kernl_rt.exceptions import MisconfiguredError, RealtimeError, SessionStateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kernl_rt._session.recording_files import Disk
+    from kernl_rt._session.recording_tap import Tap
 
 __all__ = ["Recorder", "Recording", "RecordingLosses"]
 
@@ -59,11 +62,14 @@ class Recording:
     ``path`` is the folder.
     """
 
-    def __init__(self, path: Path, title: str | None, disk: Disk, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, title: str | None, disk: Disk | None, *, overwrite: bool) -> None:
+        # Here, not at the top: a session that is not recorded need not wait for what writes and draws.
+        from kernl_rt._session.recording_files import OSDisk, Writer
+
         self.path = path
         self._title = title
         self._feed = Feed()
-        self._writer = Writer(path, self._feed, disk, overwrite=overwrite)
+        self._writer = Writer(path, self._feed, disk or OSDisk(), overwrite=overwrite)
         self._driver: Driver | None = None
         self._tap: Tap | None = None
         self._over = False
@@ -126,6 +132,8 @@ class Recording:
         Raises:
             MisconfiguredError: the two sides have different rates, and soxr is not installed.
         """
+        from kernl_rt._session.recording_tap import Tap
+
         settings = driver.machine.state.settings
         rates = {settings.input_format.rate, settings.output_format.rate}
         if len(rates) > 1 and not can_resample():
@@ -196,7 +204,8 @@ class Recorder:
     """What a session has for recording: an asynchronous context around all that runs in it."""
 
     def __init__(self) -> None:
-        self.disk: Disk = OSDisk()
+        #: The operating system's, if none is given.
+        self.disk: Disk | None = None
         self.current: Recording | None = None
         self._begun: list[Recording] = []
         self._driver: Driver | None = None
@@ -209,6 +218,8 @@ class Recorder:
             raise SessionStateError("record() while the session is closed")
         if self.current is not None and self.current.state in ("waiting", "running"):
             raise SessionStateError(f"the session is being recorded to {self.current.path} already: stop() that first")
+        from pathlib import Path
+
         recording = Recording(Path(path), title, self.disk, overwrite=overwrite)
         if self._driver is not None:
             self._driver.check_thread("record")
@@ -227,7 +238,7 @@ class Recorder:
         if self.current is not None and self.current.state == "waiting":
             try:
                 await self.current.open()
-            except BaseException:
+            except BaseException:  # cancelled, too: the thread that writes must not outlive the session
                 await self._close()
                 raise
         return self

@@ -210,7 +210,7 @@ class Writer:
                     self._write(self._feed.take())
                 self._write(self._feed.take())
                 self._finish()
-            except Exception:
+            except Exception:  # a full disk, a defect: told below, once the sound that is there can be read
                 self._rescue()
                 raise
             finally:

@@ -199,7 +199,7 @@ def _own(event: CustomEvent) -> dict[str, Any]:
     """An event of the user's. Their object may be anything, also one that cannot be read."""
     try:
         return described(event)
-    except Exception:
+    except Exception:  # whatever their attributes raise: it is their object's matter, not the recording's
         return {"name": event.name, "data": f"<{type(event.data).__name__}>"}
 
 

@@ -11,6 +11,7 @@ from kernl_rt._core.latency import Durations, Latency
 from kernl_rt._core.state import State
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.stream import BUFFER, Policy
+from kernl_rt._values import Value
 from kernl_rt.events import Usage
 
 __all__ = [
@@ -24,8 +25,8 @@ __all__ = [
 ]
 
 
-@frozen
-class LaneStatistics:
+@frozen(eq=False, repr=False)
+class LaneStatistics(Value):
     """``waiting`` events and ``audio_ms`` of sound; ``dropped_ms`` of live sound that was shed, oldest first.
 
     ``cleared`` events were forgotten with the link that they waited for; what matters of them is said on the next.
@@ -38,16 +39,16 @@ class LaneStatistics:
     cleared: int = 0
 
 
-@frozen
-class SpeakerStatistics:
+@frozen(eq=False, repr=False)
+class SpeakerStatistics(Value):
     """``waiting`` pieces and ``audio_ms`` of sound that the channel has not taken yet."""
 
     waiting: int
     audio_ms: float
 
 
-@frozen
-class StreamStatistics:
+@frozen(eq=False, repr=False)
+class StreamStatistics(Value):
     """One event iterator: ``waiting`` events now, the most there ever were, and how many were shed."""
 
     waiting: int
@@ -57,8 +58,8 @@ class StreamStatistics:
     limit: int = BUFFER
 
 
-@frozen
-class LatencyStatistics:
+@frozen(eq=False, repr=False)
+class LatencyStatistics(Value):
     """Waiting times, all in seconds; see :class:`~kernl_rt.events.LatencyMeasured`. ``tools``: how long calls ran."""
 
     to_first_audio: Durations
@@ -67,8 +68,8 @@ class LatencyStatistics:
     tools: Durations
 
 
-@frozen
-class SessionStatistics:
+@frozen(eq=False, repr=False)
+class SessionStatistics(Value):
     """A snapshot; see :meth:`RealtimeSession.statistics`."""
 
     #: Waiting for the socket.

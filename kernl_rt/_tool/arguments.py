@@ -15,6 +15,7 @@ from datetime import datetime, time
 from enum import Enum
 from functools import lru_cache
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -26,7 +27,6 @@ from typing import (
 )
 
 import msgspec
-from cattrs import Converter
 
 from kernl_rt._tool.classes import class_factory, is_class, is_pydantic, read_pydantic, read_struct, typeddict_factory
 from kernl_rt._tool.scalars import (
@@ -50,6 +50,9 @@ from kernl_rt._tool.scalars import (
     read_str,
     read_textual,
 )
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 #: JSON nested deeper than this is refused: no signature needs it, and recursion over it would exhaust the stack.
 MAX_DEPTH = 64
@@ -95,6 +98,9 @@ def structurer(strict: bool = True) -> Converter:
 
     Not ``strict``: unknown keys are dropped, and text that plainly writes a number or a boolean is read as one.
     """
+    # Not at the top: a program without tools need not wait for it to be imported.
+    from cattrs import Converter
+
     converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
     scalars: dict[Any, Hook] = {str: read_str, int: read_int, float: read_float, bool: read_bool}
     for kind in (*scalars, *TEXTUAL):

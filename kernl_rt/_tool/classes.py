@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
-from cattrs import AttributeValidationNote, ClassValidationError, Converter, ForbiddenExtraKeysError
 
 from kernl_rt._tool.scalars import Hook, Misfit, origin_of
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+# cattrs is imported where it is used: a program without tools need not wait for it.
 
 
 def is_class(kind: Any) -> bool:
@@ -21,6 +25,8 @@ def is_class(kind: Any) -> bool:
 
 
 def class_factory(kind: Any, converter: Converter) -> Hook:
+    from cattrs import ClassValidationError
+
     make = converter.gen_structure_attrs_fromdict(kind)
 
     def structure(value: Any, _: Any) -> Any:
@@ -72,6 +78,8 @@ def _unknown(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _problems(exc: Exception) -> list[tuple[str, str]]:
+    from cattrs import AttributeValidationNote, ForbiddenExtraKeysError
+
     notes = getattr(exc, "__notes__", ())
     name = next((note.name for note in notes if isinstance(note, AttributeValidationNote)), None)
     path = "" if name is None else f".{name}"

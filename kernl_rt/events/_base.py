@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from kernl_rt._values import Value
 from kernl_rt.items import NOTHING
 
 
-@frozen(kw_only=True)
-class Event:
+@frozen(kw_only=True, eq=False, repr=False)
+class Event(Value):
     """``kind`` is the dotted name of the class; ``topic`` the short name under which ``session.on`` finds it."""
 
     kind: ClassVar[str]
@@ -20,7 +21,7 @@ class Event:
     sheddable: ClassVar[bool] = False
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class WireEvent(Event):
     """An event that crosses the wire.
 

@@ -15,7 +15,7 @@ from kernl_rt.events._base import Event
 __all__ = ["ActivityEnded", "ActivityStarted", "AudioCaptured", "AudioPlayed", "ChannelEvent", "DtmfPressed"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioCaptured(Event):
     """The human's sound, in the channel's input format. ``at`` is when its first sample was captured."""
 
@@ -25,7 +25,7 @@ class AudioCaptured(Event):
     at: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioPlayed(Event):
     """How much of the model's sound the human has heard (a mark).
 
@@ -38,7 +38,7 @@ class AudioPlayed(Event):
     at: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ActivityStarted(Event):
     """The channel, or the user's own detector, noticed that the human began to speak."""
 
@@ -47,7 +47,7 @@ class ActivityStarted(Event):
     at: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ActivityEnded(Event):
     """The channel, or the user's own detector, noticed that the human stopped speaking."""
 
@@ -56,7 +56,7 @@ class ActivityEnded(Event):
     at: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DtmfPressed(Event):
     """A key on the caller's phone: one of ``0-9*#A-D``."""
 

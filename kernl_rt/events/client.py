@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionUpdate(WireEvent):
     """Configure the session; what the configuration leaves ``None`` stays as it is."""
 
@@ -41,7 +41,7 @@ class SessionUpdate(WireEvent):
     config: SessionConfig
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemCreate(WireEvent):
     """Add an item to the conversation, after ``previous_item_id`` (``"root"`` for first, ``None`` for last).
 
@@ -55,19 +55,19 @@ class ItemCreate(WireEvent):
     asks: bool | None = field(default=None, kw_only=True)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemDelete(WireEvent):
     kind: ClassVar[str] = "item.delete"
     item_id: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemRetrieve(WireEvent):
     kind: ClassVar[str] = "item.retrieve"
     item_id: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemTruncate(WireEvent):
     """Tell the provider how much of an assistant's audio was heard, in whole milliseconds."""
 
@@ -77,7 +77,7 @@ class ItemTruncate(WireEvent):
     content_index: int = 0
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioInputAppend(WireEvent):
     """Sound of the human, decoded, in the session's input format."""
 
@@ -85,50 +85,50 @@ class AudioInputAppend(WireEvent):
     audio: bytes = field(repr=lambda audio: f"<{len(audio)} bytes>")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioInputCommit(WireEvent):
     """The buffered sound is a user's turn. By itself this asks for no reply at OpenAI."""
 
     kind: ClassVar[str] = "audio.input.commit"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioInputClear(WireEvent):
     kind: ClassVar[str] = "audio.input.clear"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioOutputClear(WireEvent):
     """Drop what the provider has buffered for playback (WebRTC and SIP only)."""
 
     kind: ClassVar[str] = "audio.output.clear"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ActivityStart(WireEvent):
     """The human began to speak, found by us (providers with manual activity signals)."""
 
     kind: ClassVar[str] = "activity.start"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ActivityEnd(WireEvent):
     kind: ClassVar[str] = "activity.end"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputMute(WireEvent):
     """Mute at the provider, where it has a wire operation for it."""
 
     kind: ClassVar[str] = "audio.input.mute"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputUnmute(WireEvent):
     kind: ClassVar[str] = "audio.input.unmute"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ResponseCreate(WireEvent):
     """Ask for a reply."""
 
@@ -136,7 +136,7 @@ class ResponseCreate(WireEvent):
     config: ResponseConfig | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ResponseCancel(WireEvent):
     """Stop the running reply, or the one that is named."""
 
@@ -144,7 +144,7 @@ class ResponseCancel(WireEvent):
     response_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolResult(WireEvent):
     """The output of a tool call. By itself this asks for no reply at OpenAI."""
 
@@ -156,7 +156,7 @@ class ToolResult(WireEvent):
     is_error: bool = False
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RawClientEvent(WireEvent):
     """Anything that the vocabulary lacks, sent as it is."""
 

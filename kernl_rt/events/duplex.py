@@ -16,7 +16,7 @@ from kernl_rt.items import NOTHING
 __all__ = ["ContextAppended", "DelegationCreated", "DelegationEvent", "InputMuted", "TimelineAdvanced"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class TimelineAdvanced(WireEvent):
     """The model was silent up to this moment. Its silence is not played, and it shows that the model lives."""
 
@@ -25,7 +25,7 @@ class TimelineAdvanced(WireEvent):
     at_ms: float
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputMuted(WireEvent):
     """The provider confirms that it lets nothing of the human through to the model, or (``False``) that it does."""
 
@@ -33,7 +33,7 @@ class InputMuted(WireEvent):
     muted: bool
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ContextAppended(WireEvent):
     """The model was told something: to be said (``commentary``), to be known (``thinking``) or to be followed
     (``instructions``).
@@ -48,7 +48,7 @@ class ContextAppended(WireEvent):
     client_event_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DelegationCreated(WireEvent):
     """The model hands work over: to the ``client`` (us), or to a model behind it. What is to be done is not said."""
 
@@ -60,7 +60,7 @@ class DelegationCreated(WireEvent):
     response_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DelegationEvent(WireEvent):
     """Something about delegated work that this vocabulary has no word for. ``event`` is the inner message, whole."""
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
+from kernl_rt._values import Value
 from kernl_rt.config import SessionConfig
 from kernl_rt.items import NOTHING, ConversationItem, Message, as_tuple
 
@@ -21,8 +22,8 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
-class TokenDetails:
+@frozen(kw_only=True, eq=False, repr=False)
+class TokenDetails(Value):
     """Tokens by what they carried; ``cached`` is how many of them were read from the cache."""
 
     text: int | None = None
@@ -34,8 +35,8 @@ class TokenDetails:
     extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
 
 
-@frozen(kw_only=True)
-class Usage:
+@frozen(kw_only=True, eq=False, repr=False)
+class Usage(Value):
     """What something cost, in tokens, or in ``seconds`` of audio where the provider bills by time."""
 
     input_tokens: int | None = None
@@ -75,8 +76,8 @@ def _sum_details(one: TokenDetails | None, other: TokenDetails | None) -> TokenD
     )
 
 
-@frozen(kw_only=True)
-class ResponseError:
+@frozen(kw_only=True, eq=False, repr=False)
+class ResponseError(Value):
     """Why a response failed, in the provider's words."""
 
     type: str | None = None
@@ -85,8 +86,8 @@ class ResponseError:
     extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
 
 
-@frozen(kw_only=True)
-class StatusDetails:
+@frozen(kw_only=True, eq=False, repr=False)
+class StatusDetails(Value):
     """Why a response ended as it did.
 
     ``reason`` is ``turn_detected`` or ``client_cancelled`` (cancelled), ``max_output_tokens`` or ``content_filter``
@@ -99,8 +100,8 @@ class StatusDetails:
     extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
 
 
-@frozen(kw_only=True)
-class Response:
+@frozen(kw_only=True, eq=False, repr=False)
+class Response(Value):
     """One reply of the model."""
 
     id: str | None = None
@@ -120,8 +121,8 @@ class Response:
         return "".join(item.text for item in self.output if isinstance(item, Message))
 
 
-@frozen(kw_only=True)
-class SessionInfo:
+@frozen(kw_only=True, eq=False, repr=False)
+class SessionInfo(Value):
     """The session as the provider describes it. ``raw`` is its whole description; ``expires_at`` seconds since 1970."""
 
     id: str | None = None
@@ -131,8 +132,8 @@ class SessionInfo:
     raw: Mapping[str, Any] = field(default=NOTHING, repr=False)
 
 
-@frozen(kw_only=True)
-class RateLimit:
+@frozen(kw_only=True, eq=False, repr=False)
+class RateLimit(Value):
     """``name`` is ``requests`` or ``tokens``; ``reset_seconds`` until ``remaining`` is ``limit`` again."""
 
     name: str | None = None

@@ -72,13 +72,13 @@ __all__ = [
 # -- session ----------------------------------------------------------------------------------------------------------
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionCreated(WireEvent):
     kind: ClassVar[str] = "session.created"
     session: SessionInfo
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionUpdated(WireEvent):
     """The provider has taken a configuration; ``session`` is the whole of what now holds."""
 
@@ -86,7 +86,7 @@ class SessionUpdated(WireEvent):
     session: SessionInfo
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionError(WireEvent):
     """Something went wrong and the session lives.
 
@@ -118,7 +118,7 @@ class SessionError(WireEvent):
         return ProtocolError(self.message) if self.source == "protocol" else RealtimeError(self.message)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionExpiring(WireEvent):
     """The provider will end this connection in ``time_left`` seconds."""
 
@@ -126,7 +126,7 @@ class SessionExpiring(WireEvent):
     time_left: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionResumable(WireEvent):
     """A handle with which a later session can continue this one."""
 
@@ -135,7 +135,7 @@ class SessionResumable(WireEvent):
     resumable: bool = True
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Ping(WireEvent):
     """The link lives; nothing is expected of us. It is no sign that the model works: what it owes it still owes.
 
@@ -146,7 +146,7 @@ class Ping(WireEvent):
     timestamp: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class UsageReported(WireEvent):
     """What the session has cost since the last such report, where the provider tells of it outside of replies."""
 
@@ -154,13 +154,13 @@ class UsageReported(WireEvent):
     usage: Usage
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ConversationCreated(WireEvent):
     kind: ClassVar[str] = "conversation.created"
     conversation: Mapping[str, Any] = field(default=NOTHING)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RateLimitsUpdated(WireEvent):
     kind: ClassVar[str] = "rate_limits.updated"
     rate_limits: Sequence[RateLimit] = field(default=(), converter=as_tuple)
@@ -169,7 +169,7 @@ class RateLimitsUpdated(WireEvent):
 # -- items ------------------------------------------------------------------------------------------------------------
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemCreated(WireEvent):
     """An item joined the conversation after ``previous_item_id``; it may still be growing."""
 
@@ -178,7 +178,7 @@ class ItemCreated(WireEvent):
     previous_item_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemDone(WireEvent):
     """An item is final. ``previous_item_id`` is not to be trusted here (OpenAI sends null although there is one)."""
 
@@ -187,19 +187,19 @@ class ItemDone(WireEvent):
     previous_item_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemRetrieved(WireEvent):
     kind: ClassVar[str] = "item.retrieved"
     item: ConversationItem
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemDeleted(WireEvent):
     kind: ClassVar[str] = "item.deleted"
     item_id: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ItemTruncated(WireEvent):
     kind: ClassVar[str] = "item.truncated"
     item_id: str
@@ -210,7 +210,7 @@ class ItemTruncated(WireEvent):
 # -- the human's side as the model hears it ---------------------------------------------------------------------------
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioInputCommitted(WireEvent):
     """The buffered sound became the user item ``item_id``."""
 
@@ -219,12 +219,12 @@ class AudioInputCommitted(WireEvent):
     previous_item_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioInputCleared(WireEvent):
     kind: ClassVar[str] = "audio.input.cleared"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioInputTimedOut(WireEvent):
     """Nobody spoke for the configured idle time; the model will speak."""
 
@@ -234,7 +234,7 @@ class AudioInputTimedOut(WireEvent):
     audio_end_ms: int | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DtmfReceived(WireEvent):
     """A phone key, on the provider's own phone link; ``received_at`` seconds since 1970."""
 
@@ -244,7 +244,7 @@ class DtmfReceived(WireEvent):
     received_at: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SpeechStarted(WireEvent):
     """The provider hears speech; milliseconds on its clock of all audio sent so far."""
 
@@ -254,7 +254,7 @@ class SpeechStarted(WireEvent):
     audio_start_ms: int | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SpeechStopped(WireEvent):
     kind: ClassVar[str] = "speech.stopped"
     topic: ClassVar[str | None] = "speech"
@@ -262,7 +262,7 @@ class SpeechStopped(WireEvent):
     audio_end_ms: int | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputTranscriptDelta(WireEvent):
     """More of what the human said. ``cumulative`` means that ``text`` replaces all that came before."""
 
@@ -274,7 +274,7 @@ class InputTranscriptDelta(WireEvent):
     cumulative: bool = field(default=False, kw_only=True)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputTranscript(WireEvent):
     """What the human said, final for this item."""
 
@@ -287,7 +287,7 @@ class InputTranscript(WireEvent):
     usage: Usage | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputTranscriptFailed(WireEvent):
     kind: ClassVar[str] = "transcript.input.failed"
     item_id: str
@@ -295,7 +295,7 @@ class InputTranscriptFailed(WireEvent):
     content_index: int | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InputTranscriptSegment(WireEvent):
     """A stretch of one speaker's words; ``start`` and ``end`` are seconds in the item."""
 
@@ -312,7 +312,7 @@ class InputTranscriptSegment(WireEvent):
 # -- the reply --------------------------------------------------------------------------------------------------------
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ResponseCreated(WireEvent):
     kind: ClassVar[str] = "response.created"
     topic: ClassVar[str | None] = "response"
@@ -323,7 +323,7 @@ class ResponseCreated(WireEvent):
         return self.response.id
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ResponseDone(WireEvent):
     """A reply is over: completed, cancelled, failed or incomplete. Its tail may still be playing."""
 
@@ -336,43 +336,43 @@ class ResponseDone(WireEvent):
         return self.response.id
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class _OfResponse(WireEvent):
     response_id: str | None = None
     output_index: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class _OfContent(_OfResponse):
     item_id: str
     content_index: int | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputItemAdded(_OfResponse):
     kind: ClassVar[str] = "response.item.created"
     item: ConversationItem
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputItemDone(_OfResponse):
     kind: ClassVar[str] = "response.item.done"
     item: ConversationItem
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ContentPartAdded(_OfContent):
     kind: ClassVar[str] = "response.part.created"
     part: ContentPart | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ContentPartDone(_OfContent):
     kind: ClassVar[str] = "response.part.done"
     part: ContentPart | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioDelta(_OfContent):
     """Sound of the reply, decoded, in the session's output format."""
 
@@ -382,19 +382,19 @@ class AudioDelta(_OfContent):
     audio: bytes = field(repr=lambda audio: f"<{len(audio)} bytes>")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AudioDone(_OfContent):
     kind: ClassVar[str] = "audio.output.done"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class TextDelta(_OfContent):
     kind: ClassVar[str] = "text.output.delta"
     sheddable: ClassVar[bool] = True
     text: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class TextDone(_OfContent):
     """The reply's text, final for this part."""
 
@@ -404,14 +404,14 @@ class TextDone(_OfContent):
     text: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputTranscriptDelta(_OfContent):
     kind: ClassVar[str] = "transcript.output.delta"
     sheddable: ClassVar[bool] = True
     text: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputTranscript(_OfContent):
     """What the reply says, final for this part: all that was generated, not only what was heard."""
 
@@ -421,7 +421,7 @@ class OutputTranscript(_OfContent):
     text: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputBufferStarted(WireEvent):
     """The provider began to play the reply on its own media link (WebRTC, SIP)."""
 
@@ -429,13 +429,13 @@ class OutputBufferStarted(WireEvent):
     response_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputBufferStopped(WireEvent):
     kind: ClassVar[str] = "audio.output.buffer.stopped"
     response_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class OutputBufferCleared(WireEvent):
     kind: ClassVar[str] = "audio.output.buffer.cleared"
     response_id: str | None = None
@@ -444,7 +444,7 @@ class OutputBufferCleared(WireEvent):
 # -- tools ------------------------------------------------------------------------------------------------------------
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolStarted(_OfResponse):
     """The model begins to write a tool call; its arguments follow."""
 
@@ -460,7 +460,7 @@ class ToolStarted(_OfResponse):
         return self.item.name
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolDelta(_OfResponse):
     """More of a call's arguments, a fragment of JSON."""
 
@@ -471,7 +471,7 @@ class ToolDelta(_OfResponse):
     item_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolCalled(_OfResponse):
     """A call is complete: ``arguments`` is its whole JSON text."""
 
@@ -483,7 +483,7 @@ class ToolCalled(_OfResponse):
     item_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolCancelled(WireEvent):
     """The provider no longer wants these calls."""
 
@@ -491,21 +491,21 @@ class ToolCancelled(WireEvent):
     call_ids: Sequence[str] = field(converter=as_tuple)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class McpListToolsProgress(WireEvent):
     kind: ClassVar[str] = "mcp.tools"
     item_id: str
     status: Literal["in_progress", "completed", "failed"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class McpCallProgress(_OfResponse):
     kind: ClassVar[str] = "mcp.call"
     item_id: str
     status: Literal["in_progress", "completed", "failed"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class McpArgumentsDelta(_OfResponse):
     kind: ClassVar[str] = "mcp.arguments.delta"
     sheddable: ClassVar[bool] = True
@@ -513,14 +513,14 @@ class McpArgumentsDelta(_OfResponse):
     arguments: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class McpArguments(_OfResponse):
     kind: ClassVar[str] = "mcp.arguments"
     item_id: str
     arguments: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RawServerEvent(WireEvent):
     """A message of a type that this vocabulary lacks, whole."""
 

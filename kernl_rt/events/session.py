@@ -40,7 +40,7 @@ WaitingSince: TypeAlias = Literal["speech", "commit", "message", "request"]
 ToolOutcome: TypeAlias = Literal["result", "error", "timeout", "cancelled", "denied"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class StatusChanged(Event):
     """The session's status. ``closed`` comes exactly once and is the last event of all."""
 
@@ -51,7 +51,7 @@ class StatusChanged(Event):
     reason: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Interrupted(Event):
     """A reply was stopped. Nothing of it is heard, or reported as ``audio``, after this.
 
@@ -67,7 +67,7 @@ class Interrupted(Event):
     reason: Literal["speech", "requested", "provider", "overflow", "guardrail", "connection_lost", "closed"] = "speech"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PlaybackPaused(Event):
     """Something sounded like speech: the reply stands still until it is known what it was (``recover_after``)."""
 
@@ -77,7 +77,7 @@ class PlaybackPaused(Event):
     heard_ms: int = 0
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PlaybackResumed(Event):
     """It was no speech: the rest of the reply plays on."""
 
@@ -85,7 +85,7 @@ class PlaybackResumed(Event):
     topic: ClassVar[str | None] = "playback"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolFinished(Event):
     """The one outcome of a tool call. ``output`` is what the model is told; ``duration`` is in seconds."""
 
@@ -98,7 +98,7 @@ class ToolFinished(Event):
     duration: float | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ToolApprovalRequired(Event):
     """A call waits for a human: ``session.approve(call_id)`` or ``session.reject(call_id)``. The conversation goes
     on.
@@ -111,7 +111,7 @@ class ToolApprovalRequired(Event):
     arguments: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class HistoryChanged(Event):
     """The conversation changed; ``items`` is the whole of it now, in order.
 
@@ -127,7 +127,7 @@ class HistoryChanged(Event):
     removed: Sequence[ConversationItem] = field(default=(), kw_only=True)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AgentChanged(Event):
     """Another agent speaks, since the provider has accepted its configuration. The attributes are agents' ids.
 
@@ -141,7 +141,7 @@ class AgentChanged(Event):
     handoff: bool = False
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class UsageUpdated(Event):
     """What a reply cost (``usage``) and what the session has cost so far (``total``)."""
 
@@ -152,7 +152,7 @@ class UsageUpdated(Event):
     response_id: str | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class GuardrailTripped(Event):
     """A guardrail refused a reply; at most one of these comes for each reply.
 
@@ -169,7 +169,7 @@ class GuardrailTripped(Event):
     stopped: bool = True
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class LatencyMeasured(Event):
     """How long the human waited, in seconds.
 
@@ -188,7 +188,7 @@ class LatencyMeasured(Event):
     since: WaitingSince | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class EventsDropped(Event):
     """This consumer fell behind: so many events of each kind were shed for it, oldest first."""
 
@@ -197,7 +197,7 @@ class EventsDropped(Event):
     counts: Mapping[str, int] = field(default=NOTHING)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SessionStuck(Event):
     """The session closes, but something of yours does not end although it has been cancelled.
 
@@ -215,7 +215,7 @@ class SessionStuck(Event):
     stack: str = field(repr=False)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class LoopStalled(Event):
     """A plain listener kept the whole program waiting: it did not return for ``milliseconds``, 50 or more.
 
@@ -231,7 +231,7 @@ class LoopStalled(Event):
     during: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Draining(Event):
     """The program is about to stop (:class:`~kernl_rt.Drain`): the session is closed ``seconds`` from now at the
     latest. Time to say goodbye.
@@ -242,7 +242,7 @@ class Draining(Event):
     seconds: float
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class CustomEvent(Event):
     """An event of the user's own, put into the stream by ``session.emit(name, data)``; ``kind`` is its name."""
 
