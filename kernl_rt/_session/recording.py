@@ -214,8 +214,9 @@ class Recorder:
         self._left = False
 
     def record(self, path: str | os.PathLike[str], title: str | None, *, overwrite: bool) -> Recording:
-        if self._left:
-            raise SessionStateError("record() while the session is closed")
+        status = "closed" if self._left else "idle" if self._driver is None else self._driver.machine.status
+        if status in ("closing", "closed"):
+            raise SessionStateError(f"record() while the session is {status}")
         if self.current is not None and self.current.state in ("waiting", "running"):
             raise SessionStateError(f"the session is being recorded to {self.current.path} already: stop() that first")
         from pathlib import Path

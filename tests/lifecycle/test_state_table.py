@@ -13,6 +13,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import anyio
@@ -67,6 +69,9 @@ unmute             -           -             yes               yes              
 activity_started   -           -             yes               yes               -                 -
 activity_ended     -           -             yes               yes               -                 -
 
+record             yes         yes           yes               yes               -                 -
+
+recording          None        None          None              None              None              None
 statistics         -           yes           yes               yes               yes               yes
 status             'idle'      'connecting'  'connected'       'reconnecting'    'closing'         'closed'
 id                 None        None          'sess_scripted'   'sess_scripted'   'sess_scripted'   'sess_scripted'
@@ -132,6 +137,7 @@ CALLS: dict[str, Callable[[RealtimeSession[Any]], Any]] = {
     "unmute": lambda s: s.unmute(),
     "activity_started": lambda s: s.activity_started(),
     "activity_ended": lambda s: s.activity_ended(),
+    "record": lambda s: s.record(Path(mkdtemp(prefix="kernl_rt-")) / "call"),
     "statistics": lambda s: s.statistics(),
 }
 
