@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -50,7 +49,6 @@ class AsyncListeners:
         self._report_error = report
         self._registered: list[_Registration] = []
         self._group: TaskGroup | None = None
-        self._stack = AsyncExitStack()
 
     def add(self, topic: str, listener: Listener, *, once: bool) -> bool:
         """Register the listener if it is asynchronous. Returns whether it is."""
@@ -77,7 +75,7 @@ class AsyncListeners:
         return _serving.get() is self
 
     async def __aenter__(self) -> AsyncListeners:
-        self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._group = await anyio.create_task_group().__aenter__()
         for registration in self._registered:
             self._group.start_soon(self._serve, registration)
         return self
@@ -86,13 +84,13 @@ class AsyncListeners:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._group is not None
-        self._group.cancel_scope.deadline = anyio.current_time() + GRACE
-        self._group = None
+        group, self._group = self._group, None
+        group.cancel_scope.deadline = anyio.current_time() + GRACE
         if error is not None and isinstance(error, Exception):
             # The session failed: its listeners still hear why, and that it closed, before the failure goes on.
-            await self._stack.__aexit__(None, None, None)
+            await group.__aexit__(None, None, None)
             return None
-        return await self._stack.__aexit__(kind, error, traceback)
+        return await group.__aexit__(kind, error, traceback)
 
     async def _serve(self, registration: _Registration) -> None:
         _serving.set(self)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
 import anyio
+from anyio.abc import TaskGroup
 from attrs import define, evolve, field
 
 from kernl_rt._core import inputs
 from kernl_rt._core.configuration import AgentTraits, Change
 from kernl_rt._core.state import State
 from kernl_rt._session.command import Command
-from kernl_rt._session.driver import Driver, Gate
+from kernl_rt._session.driver import Driver
 from kernl_rt._session.tools import traits_of
 from kernl_rt.abc import RealtimeModel
 from kernl_rt.agent import RealtimeAgent
@@ -77,8 +77,8 @@ class LiveChanges:
     #: Every agent so far, by number.
     agents: list[RealtimeAgent[Any]]
     current: RealtimeAgent[Any]
-    _unprepared: deque[tuple[int, RealtimeAgent[Any], Change]] = field(factory=deque, init=False)
-    _gate: Gate = field(factory=Gate, init=False)
+    _unprepared: list[tuple[int, RealtimeAgent[Any], Change]] = field(factory=list, init=False)
+    _preparing: bool = field(default=False, init=False)
 
     # -- the configuration --------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class LiveChanges:
         )
         if not ready:
             self._unprepared.append((command.number, agent, change))
-            self._gate.open()
+            driver.clock_gate.open()
         return command
 
     async def handoff(
@@ -170,12 +170,19 @@ class LiveChanges:
         self.model.check(state.changes.apply(evolve(change, config=config), holds))
         return config
 
-    async def serve(self, driver: Driver) -> None:
-        """The task that asks agents for their instructions, one after the other."""
-        while True:
+    def dispatch(self, driver: Driver, group: TaskGroup) -> None:
+        """Start the task that asks agents for their instructions, if there is something to ask."""
+        if self._unprepared and not self._preparing:
+            self._preparing = True
+            group.start_soon(self._prepare_all, driver, name="kernl_rt agents")
+
+    async def _prepare_all(self, driver: Driver) -> None:
+        """One after the other: the change that was asked for last is the one that holds."""
+        try:
             while self._unprepared:
-                driver.feed(await self._prepare(driver, *self._unprepared.popleft()))
-            await self._gate.wait()
+                driver.feed(await self._prepare(driver, *self._unprepared.pop(0)))
+        finally:
+            self._preparing = False
 
     async def _prepare(
         self, driver: Driver, number: int, agent: RealtimeAgent[Any], change: Change

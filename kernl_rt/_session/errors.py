@@ -7,12 +7,13 @@ deeper than it must be: nurseries within nurseries are the session's own busines
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from types import TracebackType
 
 import anyio
+from anyio.abc import TaskGroup
 
-__all__ = ["bare"]
+__all__ = ["bare", "hosted"]
 
 
 class bare:
@@ -58,6 +59,24 @@ class bare:
         else:
             for inner in error.exceptions:
                 yield from self._parts(inner)
+
+
+async def hosted(group: TaskGroup, work: Awaitable[None]) -> None:
+    """Await ``work`` in the task that hosts ``group``, which saves a task that would only be waited for.
+
+    A listener's Ctrl-C or ``SystemExit`` is raised by a task of the group all the same. It ends asyncio's loop as soon
+    as it leaves a task; had it to leave a group first, that would be a task that others wait for, and so they would
+    raise it once more while the loop is closed.
+    """
+    try:
+        await work
+    except (KeyboardInterrupt, SystemExit) as exc:
+        group.start_soon(_raise_again, exc, name="kernl_rt interrupt")
+        await anyio.sleep_forever()
+
+
+async def _raise_again(error: BaseException) -> None:
+    raise error
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -72,18 +72,12 @@ class GuardrailRunner:
         self._guardrails: Mapping[str, Guardrail[Any]] = {each.name: each for each in guardrails}
         self._context = context
 
-    async def dispatch(self) -> None:
-        """The task that starts checks."""
-        async with anyio.create_task_group() as group:
-            await self._serve(group)
-
-    async def _serve(self, group: TaskGroup) -> None:
+    def dispatch(self, group: TaskGroup) -> None:
+        """Start the checks that wait, each as a task of ``group``."""
         queue = self._driver.to_guardrails
-        while True:
-            while queue:
-                check = queue.popleft()
-                group.start_soon(self._run, check, name=f"kernl_rt guardrail {check.guardrail}")
-            await self._driver.guardrails_gate.wait()
+        while queue:
+            check = queue.popleft()
+            group.start_soon(self._run, check, name=f"kernl_rt guardrail {check.guardrail}")
 
     async def _run(self, check: actions.StartCheck) -> None:
         """One check, and its one result. What it raises is told, and does not harm the session."""

@@ -23,6 +23,7 @@ from anyio.lowlevel import RunVar
 from kernl_rt._core import inputs
 from kernl_rt._session import pumps
 from kernl_rt._session.driver import Driver
+from kernl_rt._session.errors import hosted
 from kernl_rt.abc import RealtimeConnection, RealtimeModel
 from kernl_rt.exceptions import ConnectError, ConnectionClosed, ConnectTimeout, MisconfiguredError, ProtocolError
 
@@ -86,7 +87,7 @@ class Link:
                 async with anyio.create_task_group() as group:
                     driver.hang_up = group.cancel_scope.cancel
                     group.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
-                    group.start_soon(pumps.model_out, driver, connection, name="kernl_rt model out")
+                    await hosted(group, pumps.model_out(driver, connection))
                 driver.hang_up = scope.cancel
         if scope.cancelled_caught and not driver.stopped and driver.redial is None:
             raise ConnectTimeout(

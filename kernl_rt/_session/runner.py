@@ -18,15 +18,17 @@ from importlib.util import find_spec
 from typing import Any
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, evolve, field
 
 from kernl_rt._core import inputs
 from kernl_rt._core.machine import Settings
 from kernl_rt._emitter import Emitter
+from kernl_rt._latch import Latch
 from kernl_rt._session import pumps
 from kernl_rt._session.changes import LiveChanges
 from kernl_rt._session.driver import Driver
+from kernl_rt._session.errors import hosted
 from kernl_rt._session.guardrails import GuardrailRunner, guardrail_settings
 from kernl_rt._session.link import Link
 from kernl_rt._session.stream import Streams
@@ -72,7 +74,8 @@ class Runner:
     _close_reason: str | None = field(default=None, init=False)
     _started: bool = field(default=False, init=False)
     _human: anyio.CancelScope | None = field(default=None, init=False)
-    _quiet: anyio.Event = field(factory=anyio.Event, init=False)
+    #: The user's functions have ended.
+    _quiet: Latch = field(factory=Latch, init=False)
 
     def close(self, reason: str) -> None:
         """End the session; while it is still connecting, give that up."""
@@ -107,12 +110,13 @@ class Runner:
                             raise ConnectTimeout(f"the channel did not open within {self.options.timeout:g} seconds")
                 if self._connecting.cancelled_caught:
                     raise driver.error or self._closed_early()
-                nursery.start_soon(self._part, driver, nursery.cancel_scope, name="kernl_rt farewell")
-                await self._converse(driver, task_status)
+                driver.give_up = driver.clock_gate.open
+                await self._converse(driver, task_status, nursery)
                 self._quiet.set()
             if driver.error is not None:
                 raise driver.error
         finally:
+            driver.watchdog.watch()
             try:
                 driver.feed(inputs.Stopped())
             finally:  # also when a listener of the last event raises Ctrl-C
@@ -138,6 +142,8 @@ class Runner:
         if channel is not None:
             driver.clear_channel = channel.clear
         driver.switch_agent = self.changes.switched
+        # One task waits at all three.
+        driver.tools_gate = driver.guardrails_gate = driver.clock_gate
         self.publish(driver)
         return driver
 
@@ -164,25 +170,42 @@ class Runner:
         config = driver.machine.config
         return self.model.connect(config, options, credential=self.credential, transport=self.transport)
 
-    async def _converse(self, driver: Driver, task_status: TaskStatus[None]) -> None:
-        """The clock, and what runs the user's functions. Leaves when the session is over, after all of it has ended."""
-        tools = ToolRunner(driver, self.changes.agents, self.context)
+    async def _converse(self, driver: Driver, task_status: TaskStatus[None], everything: TaskGroup) -> None:
+        """Until the session is over, and the user's functions have ended."""
         async with anyio.create_task_group() as nursery:
-            nursery.start_soon(pumps.clock, driver, name="kernl_rt clock")
-            nursery.start_soon(tools.dispatch, name="kernl_rt tools")
-            if self.guardrails:
-                guardrails = GuardrailRunner(driver, self.guardrails, self.context)
-                nursery.start_soon(guardrails.dispatch, name="kernl_rt guardrails")
-            nursery.start_soon(self.changes.serve, driver, name="kernl_rt agents")
-            self._started = True
-            task_status.started()
-            if not driver.stopped:
-                await driver.stopping.wait()
+            try:
+                self._started = True
+                task_status.started()
+                await hosted(nursery, self._work(driver, nursery))
+            finally:
+                # From now on no function of the user's has an excuse, for whatever reason the session ends.
+                driver.watchdog.watch()
+            everything.start_soon(self._part, driver, everything.cancel_scope, name="kernl_rt farewell")
             nursery.cancel_scope.cancel()
+
+    async def _work(self, driver: Driver, nursery: TaskGroup) -> None:
+        """What the session's own task does while it lives: start the user's functions, and tell the machine the time.
+
+        The functions run as tasks of ``nursery``. One task for all of this, since each of them is asleep nearly always
+        and costs as much as what it does.
+        """
+        tools = ToolRunner(driver, self.changes.agents, self.context)
+        guardrails = GuardrailRunner(driver, self.guardrails, self.context)
+        while not driver.stopped:
+            tools.dispatch(nursery)
+            guardrails.dispatch(nursery)
+            self.changes.dispatch(driver, nursery)
+            deadline = driver.next_deadline()
+            if deadline is None:
+                await driver.clock_gate.wait()
+                continue
+            with anyio.CancelScope(deadline=deadline):
+                await driver.clock_gate.wait()
+            if anyio.current_time() >= deadline and not driver.stopped:
+                driver.feed(inputs.Tick())
 
     async def _part(self, driver: Driver, everything: anyio.CancelScope) -> None:
         """Close both sides once the user's functions have ended, or have had their time."""
-        await driver.stopping.wait()
         with anyio.move_on_after(GRACE):
             await self._quiet.wait()
         everything.deadline = anyio.current_time() + PARTING
@@ -198,8 +221,8 @@ class Runner:
         async with channel.open(config.input_format, config.output_format), anyio.create_task_group() as group:
             self._human = group.cancel_scope
             group.start_soon(pumps.channel_in, driver, channel, name="kernl_rt channel in")
-            group.start_soon(pumps.channel_out, driver, channel, name="kernl_rt channel out")
             task_status.started()
+            await hosted(group, pumps.channel_out(driver, channel))
 
     def _closed_early(self) -> SessionStateError:
         reason = self._close_reason or (self.driver and self.driver.machine.state.lifecycle.reason)

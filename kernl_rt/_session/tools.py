@@ -57,24 +57,14 @@ class ToolRunner:
         for call in [call for call in queue if call.call_id == call_id]:
             queue.remove(call)
 
-    async def dispatch(self) -> None:
-        """The task that starts calls."""
-        async with anyio.create_task_group() as group:
-            try:
-                await self._serve(group)
-            finally:
-                # Cancelled, so the session ends, for whatever reason: from now on no tool has an excuse.
-                self._driver.watchdog.begin()
-
-    async def _serve(self, group: TaskGroup) -> None:
+    def dispatch(self, group: TaskGroup) -> None:
+        """Start the calls that wait, each as a task of ``group``."""
         queue = self._driver.to_tools
-        while True:
-            while queue:
-                call = queue.popleft()
-                self._scopes[call.call_id] = anyio.CancelScope()
-                run = self._run if isinstance(call, actions.StartTool) else self._check
-                group.start_soon(run, call, name=f"kernl_rt tool {call.name}")
-            await self._driver.tools_gate.wait()
+        while queue:
+            call = queue.popleft()
+            self._scopes[call.call_id] = anyio.CancelScope()
+            run = self._run if isinstance(call, actions.StartTool) else self._check
+            group.start_soon(run, call, name=f"kernl_rt tool {call.name}")
 
     async def _run(self, call: Any) -> None:
         """One call, from its arguments to its one outcome. What the tool raises goes to the model."""

@@ -14,11 +14,11 @@ import traceback
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from types import FrameType, TracebackType
 from typing import Any, Literal, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from attrs import frozen
 
 from kernl_rt.events import SessionStuck
@@ -50,7 +50,7 @@ class _Guest:
 
 
 class Watchdog:
-    """Around everything that runs in a session; from :meth:`begin` on it reports, every 5 seconds, what is still there.
+    """Around everything that runs in a session; every 5 seconds from :meth:`begin` on, what is still there is reported.
 
     ``report`` is given the events; a listener is only logged, because by then the ``closed`` event may be out. Its task
     is shielded: a cancelled session is watched, too.
@@ -59,9 +59,8 @@ class Watchdog:
     def __init__(self, report: Callable[[SessionStuck], None]) -> None:
         self._report = report
         self._guests: list[_Guest] = []
-        self._begun = anyio.Event()
-        self._began = 0.0
-        self._stack = AsyncExitStack()
+        self._began: float | None = None
+        self._group: TaskGroup | None = None
         self._scope: anyio.CancelScope | None = None
 
     async def watched(self, what: What, name: str, awaitable: Awaitable[T], *, call_id: str | None = None) -> T:
@@ -75,27 +74,35 @@ class Watchdog:
 
     def begin(self) -> None:
         """The session ends, for whatever reason. Again is nothing."""
-        if not self._begun.is_set():
+        if self._began is None:
             self._began = anyio.current_time()
-            self._begun.set()
+
+    def watch(self) -> None:
+        """Start to report, if nothing else has. For the session's own task, before it waits for the user's functions:
+        as long as nothing ends, there is no task.
+        """
+        self.begin()
+        if self._group is not None and self._scope is None:
+            self._scope = anyio.CancelScope(shield=True)
+            self._group.start_soon(self._watch, self._scope, name="kernl_rt watchdog")
 
     async def __aenter__(self) -> Watchdog:
-        self._scope = anyio.CancelScope(shield=True)
-        group = await self._stack.enter_async_context(anyio.create_task_group())
-        group.start_soon(self._watch, self._scope, name="kernl_rt watchdog")
+        self._group = await anyio.create_task_group().__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        assert self._scope is not None
-        self._scope.cancel()
-        return await self._stack.__aexit__(kind, error, traceback)
+        assert self._group is not None
+        group, self._group = self._group, None
+        if self._scope is not None:
+            self._scope.cancel()
+        return await group.__aexit__(kind, error, traceback)
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
+        assert self._began is not None
+        due = self._began
         with scope:
-            await self._begun.wait()
-            due = self._began
             while True:
                 due += EVERY
                 await anyio.sleep_until(due)
@@ -103,6 +110,7 @@ class Watchdog:
                     self._tell(guest)
 
     def _tell(self, guest: _Guest) -> None:
+        assert self._began is not None
         seconds = anyio.current_time() - self._began
         stack = stack_of(guest.awaitable)
         logger.warning(

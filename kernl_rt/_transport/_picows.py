@@ -299,6 +299,7 @@ async def connect(
             logger_name=_Trouble(link.parser_failed),
             enable_auto_pong=False,
             max_frame_size=limit,
+            read_buffer_init_size=2048,  # It grows with what comes. Of an idle link, 16 KiB would be the most of it.
             # Made here: a variable that holds credentials would show in the traceback of whatever fails.
             extra_headers=_lines(headers, subprotocols),
             max_redirects=0,

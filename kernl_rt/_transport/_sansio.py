@@ -18,6 +18,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
+from kernl_rt._latch import Latch
 from kernl_rt._transport._frames import Assembler, Slicer, Violation, check_close_code, clip_reason
 from kernl_rt._transport._heartbeat import Heartbeat
 from kernl_rt._transport._queues import Inbox, Outbox
@@ -49,11 +50,11 @@ class SansioLink(Link):
         self._inbox = Inbox()
         self._outbox = Outbox(self._write)
         self._close_started = False
-        self._released = anyio.Event()
+        self._released = Latch()
         #: Nothing more is to be learned from the peer.
         self._read_all = False
         #: The closing handshake is over, or the peer has gone.
-        self._parted = anyio.Event()
+        self._parted = Latch()
         self.subprotocol: str | None = protocol.subprotocol
 
     def start(self, task_group: TaskGroup) -> None:

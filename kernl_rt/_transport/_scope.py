@@ -61,7 +61,7 @@ async def bare_task_group() -> AsyncIterator[TaskGroup]:
         async with anyio.create_task_group() as task_group:
             try:
                 yield task_group
-            except BaseException as error:
+            except BaseException as error:  # only to know it again, should it come back in a group
                 own = error
                 raise
         return

@@ -212,7 +212,7 @@ def test_fault_47_without_a_handler_the_exit_code_is_the_signals(provider: Provi
 
 
 EXITS = """
-@tool
+@tool(needs_approval=arguments[1] == "listener, by the clock", approval_timeout=0.1)
 async def work() -> str:
     if arguments[1] == "tool":
         raise kind
@@ -225,6 +225,10 @@ def listener(event):
     if arguments[1] == "listener":
         raise kind
 
+def late_listener(event):
+    if arguments[1] == "listener, by the clock":
+        raise kind
+
 async def async_listener(event):
     if arguments[1] == "async listener":
         await anyio.sleep(0.05)  # asyncio's loop stops on the spot: whatever was about to start never does
@@ -232,7 +236,7 @@ async def async_listener(event):
 
 async def main():
     session = session_of(openai.realtime("gpt-realtime-2.1", api_key="key", base_url=arguments[0]), work)
-    session.on("tool.call", listener).on("tool.call", async_listener)
+    session.on("tool.call", listener).on("tool.call", async_listener).on("tool.finished", late_listener)
     async with session:
         session.send_message("go")
         if arguments[1] == "body":
@@ -247,7 +251,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("kind", ["exit", "ctrl-c"])
-@pytest.mark.parametrize("where", ["body", "listener", "async listener", "tool"])
+@pytest.mark.parametrize("where", ["body", "listener", "listener, by the clock", "async listener", "tool"])
 def test_fault_29_exit_and_ctrl_c_raised_inside(provider: Provider, backend: str, where: str, kind: str) -> None:
     """The program ends as it was told to, and the session is closed on the way."""
     with Child(EXITS, backend, provider.url, where, kind) as child:

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from sweep import scenarios
 from sweep.scenarios import clumsy_listener, conversation
 from sweep.wires import over_a_wire
@@ -91,10 +92,12 @@ def event_after_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 def task_in_a_foreign_nursery(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tools are started in a task group that the session does not own."""
 
-    async def dispatch(self: ToolRunner) -> None:
-        await self._serve(scenarios.foreign[0])
+    dispatch = ToolRunner.dispatch
 
-    monkeypatch.setattr(ToolRunner, "dispatch", dispatch)
+    def astray(self: ToolRunner, group: TaskGroup) -> None:
+        dispatch(self, scenarios.foreign[0])
+
+    monkeypatch.setattr(ToolRunner, "dispatch", astray)
 
 
 def torn_frame(monkeypatch: pytest.MonkeyPatch) -> None:

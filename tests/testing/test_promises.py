@@ -276,7 +276,7 @@ async def test_a_session_that_is_still_open() -> None:
         with pytest.raises(BrokenPromise) as caught:
             checker.check()
         told = [str(caught.value), *caught.value.__notes__]
-        for word in ("'kernl_rt clock' still runs", "never left", "the channel", "ends in the status 'connected'"):
+        for word in ("'kernl_rt link' still runs", "never left", "the channel", "ends in the status 'connected'"):
             assert any(word in text for text in told), (word, told)
 
 
