@@ -90,7 +90,7 @@ class Emitter:
                     entry.listener(event)
                 except Exception as exc:
                     failed(entry.listener, exc)
-                except BaseException as exc:
+                except BaseException as exc:  # raised below, when the others have been told
                     urgent = urgent or exc
                 end = self._clock()
                 if end - start >= STALL:

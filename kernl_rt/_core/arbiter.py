@@ -17,7 +17,6 @@ frame cannot silence the session.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Literal
 
 from attrs import evolve, frozen
@@ -80,7 +79,7 @@ class Arbiter:
         #: The provider names the requests that its replies answer.
         self._echoes = False
         #: Requests whose reply is believed to be over. Where it was another's, they may still be refused.
-        self._past: deque[Create] = deque(maxlen=4)
+        self._past: list[Create] = []
         self._wishes: list[Wish] = []
         #: A reply runs that we have not been told of: wait for it until then.
         self._hidden_until: float | None = None
@@ -165,7 +164,7 @@ class Arbiter:
         self.running = None
         served, self._serving = self._serving, None
         if served is not None:
-            self._past.append(served)
+            self._past = [*self._past[-3:], served]
         return served
 
     def refused(self, event_id: str | None, code: str | None, message: str, now: float) -> Create | None:

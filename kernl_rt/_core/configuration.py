@@ -13,7 +13,6 @@ hold up all later ones.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 
 from attrs import evolve, field, fields, frozen
@@ -104,7 +103,7 @@ class Changes:
         #: The model has been heard: its voice is fixed.
         self.spoken = False
         self.sent: Sent | None = None
-        self._queue: deque[Change] = deque()
+        self._queue: list[Change] = []
         #: The tools of replies that began under an earlier agent.
         self._toolboxes: dict[str, Mapping[str, ToolTraits]] = {}
 
@@ -156,7 +155,7 @@ class Changes:
         """The change to send now, if one may be sent."""
         if self.sent is not None or not self._queue or not self._queue[0].ready:
             return None
-        return self._queue.popleft()
+        return self._queue.pop(0)
 
     def confirmed(self) -> Sent | None:
         sent, self.sent = self.sent, None
@@ -184,7 +183,7 @@ class Changes:
         """The link is gone: what waited for the provider's word is asked for again."""
         sent = self.confirmed()
         if sent is not None:
-            self._queue.appendleft(sent.change)
+            self._queue.insert(0, sent.change)
 
     def drain(self) -> list[Change]:
         """Every change that will not be answered any more."""

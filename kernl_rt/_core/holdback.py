@@ -7,7 +7,7 @@ beyond either the oldest goes on unchecked.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -44,7 +44,7 @@ class HoldBack:
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._line: deque[Held] = deque()
+        self._line: list[Held] = []
         self._chunks: Counter[str] = Counter()
         self._size = 0
 
@@ -87,12 +87,12 @@ class HoldBack:
             unchecked = now >= first.until or self._size > HELD_BYTES
             if not unchecked:
                 return None
-        self._remove(self._line.popleft())
+        self._remove(self._line.pop(0))
         return first, unchecked
 
     def drop(self, key: str | None) -> list[AudioDelta]:
         """Forget the sound of this reply, of all replies where ``None``. Returns it; what is not sound stays."""
-        dropped, kept = [], deque[Held]()
+        dropped, kept = [], list[Held]()
         for held in self._line:
             if isinstance(held.event, AudioDelta) and key in (None, held.key):
                 self._remove(held)

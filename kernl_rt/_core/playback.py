@@ -10,8 +10,6 @@ Invariants: ``0 <= heard <= sent``; ``heard`` never falls; an item's heard part 
 
 from __future__ import annotations
 
-from collections import deque
-
 from attrs import define, evolve, frozen
 
 from kernl_rt.config import AudioFormat
@@ -73,13 +71,13 @@ class Playback:
     def __init__(self, format: AudioFormat, *, marks: bool) -> None:
         self._format = format
         self._marks = marks
-        self._stretches: deque[_Stretch] = deque()
+        self._stretches: list[_Stretch] = []
         self._sent = 0
         self._heard = 0
         # Without marks: the sound at position ``_anchor[1]`` began to play at time ``_anchor[0]``.
         self._anchor: tuple[float, int] = (0.0, 0)
         #: What was paused: unheard stretches, and of each item the bytes heard and received before them.
-        self._paused: deque[_Stretch] = deque()
+        self._paused: list[_Stretch] = []
         self._before: dict[tuple[str, int], int] = {}
         self._standing = False
         #: Stretches that began to be heard since they were last asked for.
@@ -198,7 +196,7 @@ class Playback:
     def resume(self, now: float) -> list[bytes]:
         """Play on after a pause: the sound that was unheard, and what came since, goes to the human again."""
         self._standing = False
-        paused, self._paused = self._paused, deque()
+        paused, self._paused = self._paused, []
         sounds = []
         for stretch in paused:
             sound = bytes(stretch.kept or b"")
@@ -221,7 +219,7 @@ class Playback:
         else:
             self.mark(position_ms)
         cuts: dict[tuple[str, int], Cut] = {}
-        others: deque[_Stretch] = deque()
+        others: list[_Stretch] = []
         for stretch in self._stretches:
             key = stretch.item_id, stretch.content_index
             if stretch.response_id != response_id:
@@ -243,7 +241,7 @@ class Playback:
 
     def withdraw_paused(self, response_id: str | None) -> None:
         """Of what stands still, this response will not be played."""
-        self._paused = deque(s for s in self._paused if s.response_id != response_id)
+        self._paused = [s for s in self._paused if s.response_id != response_id]
 
     @property
     def any_begun(self) -> bool:
@@ -299,7 +297,7 @@ class Playback:
             first = self._stretches[0]
             if len(self._of(first.item_id, first.content_index)) > 1:
                 return
-            self._stretches.popleft()
+            del self._stretches[0]
 
     def _of(self, item_id: str, content_index: int) -> list[_Stretch]:
         return [s for s in self._stretches if s.item_id == item_id and s.content_index == content_index]

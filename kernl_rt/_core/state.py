@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -134,7 +134,7 @@ class State:
         self.redial = Redial(settings.reconnect, settings.capabilities.max_duration)
         self.utterance = Utterance(settings.input_format.bytes_per_second)
         #: What was said while there was no link, and what was said before and not acknowledged.
-        self.unsaid: deque[ClientEvent] = deque()
+        self.unsaid: list[ClientEvent] = []
         #: The handle with which the provider would go on where it stopped, and whether the next link uses it.
         self.resume_handle: str | None = None
         self.resuming = False
@@ -145,7 +145,7 @@ class State:
         #: The newest of the provider's events.
         self.last_event: Any = None
         #: When malformed frames came, the newest.
-        self.malformed: deque[float] = deque(maxlen=MALFORMED + 1)
+        self.malformed: list[float] = []
         #: When the provider was last heard of.
         self.model_heard_at = 0.0
         self.session_id: str | None = None
@@ -154,8 +154,8 @@ class State:
         self.usage = Usage()
         #: Replies that were interrupted: nothing more of them is played or reported.
         self.fenced: set[str] = set()
-        #: Replies that are over.
-        self.finished: deque[str] = deque(maxlen=_REMEMBERED)
+        #: Replies that are over, the newest.
+        self.finished: list[str] = []
         #: The running reply names the conversation that it belongs to.
         self.in_conversation = False
         #: Parts of the running reply whose final was told, with the class of their deltas.
@@ -184,6 +184,11 @@ class State:
     @property
     def last_id(self) -> int:
         return self._ids
+
+    def finish(self, response_id: str) -> None:
+        """Remember that this reply is over."""
+        self.finished.append(response_id)
+        del self.finished[:-_REMEMBERED]
 
     def reserve_ids(self, highest: int) -> None:
         """Ids up to this number are taken."""

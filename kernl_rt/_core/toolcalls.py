@@ -13,7 +13,6 @@ every call of the group has an outcome, one reply to all of them is owed.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, Literal, TypeAlias
 
 from attrs import define, field, frozen
@@ -116,8 +115,8 @@ class ToolLedger:
         self._calls: dict[str, Call] = {}
         self._groups: dict[str | None, Group] = {}
         #: Calls of groups that are over, the oldest first.
-        self._over: deque[str] = deque()
-        self._recent: deque[tuple[float, str, str]] = deque()
+        self._over: list[str] = []
+        self._recent: list[tuple[float, str, str]] = []
         #: Tools whose calls a human has approved once and for all.
         self.approved: set[str] = set()
 
@@ -144,7 +143,7 @@ class ToolLedger:
         """Whether the model repeats itself."""
         self._recent.append((now, name, arguments))
         while self._recent[0][0] <= now - LOOP_SECONDS:
-            self._recent.popleft()
+            del self._recent[0]
         return sum(each[1:] == (name, arguments) for each in self._recent) > LOOP_CALLS
 
     def startable(self) -> list[Call]:
@@ -185,7 +184,7 @@ class ToolLedger:
             return False
         self._over.extend(call.call_id for call in group.calls)
         while len(self._over) > _REMEMBERED:
-            del self._calls[self._over.popleft()]
+            del self._calls[self._over.pop(0)]
         return True
 
     def drain_asks(self) -> list[int]:

@@ -113,7 +113,7 @@ class LiveChanges:
         )
         if not ready:
             self._unprepared.append((command.number, agent, change))
-            driver.clock_gate.open()
+            driver.work_gate.open()
         return command
 
     async def handoff(

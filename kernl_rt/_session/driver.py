@@ -63,14 +63,14 @@ class Driver:
         self.to_channel: deque[bytes | None] = deque()
         #: Bytes of sound in it.
         self.channel_bytes = 0
-        self.to_tools: deque[actions.StartTool | actions.CheckApproval] = deque()
-        self.model_gate, self.channel_gate, self.tools_gate, self.clock_gate = Gate(), Gate(), Gate(), Gate()
-        self.to_guardrails: deque[actions.StartCheck] = deque()
-        self.guardrails_gate = Gate()
+        self.to_tools: list[actions.StartTool | actions.CheckApproval] = []
+        self.model_gate, self.channel_gate = Gate(), Gate()
+        #: Opened for the session's own task: something to start, an earlier deadline, or the end.
+        self.work_gate = Gate()
+        self.to_guardrails: list[actions.StartCheck] = []
         self.room_gate = Gate()
         self.stopped = False
         self.error: Exception | None = None
-        self.stopping = anyio.Event()
         #: Set by the session: give up connecting; give up the link that there is.
         self.give_up: Callable[[], None] = lambda: None
         self.hang_up: Callable[[], None] = lambda: None
@@ -90,7 +90,7 @@ class Driver:
         self._feeding = False
         self._home = Home.here()
         self._now = self._home.clock
-        #: Until when the clock's task sleeps, at the latest.
+        #: Until when the session's own task sleeps, at the latest.
         self._sleeps_until = math.inf
 
     # -- in -----------------------------------------------------------------------------------------------------------
@@ -153,10 +153,10 @@ class Driver:
         deadline = self.machine.deadline
         if deadline is not None and deadline < self._sleeps_until:
             self._sleeps_until = deadline
-            self.clock_gate.open()
+            self.work_gate.open()
 
     def next_deadline(self) -> float | None:
-        """When the clock's task is to feed a ``Tick``; it is woken if that moves nearer, and may sleep on otherwise."""
+        """When the session's task is to feed a ``Tick``; it is woken if that moves nearer, and may sleep on."""
         deadline = self.machine.deadline
         self._sleeps_until = math.inf if deadline is None else deadline
         return deadline
@@ -222,11 +222,11 @@ class Driver:
 
     def _start_tool(self, action: actions.StartTool | actions.CheckApproval) -> None:
         self.to_tools.append(action)
-        self.tools_gate.open()
+        self.work_gate.open()
 
     def _start_check(self, action: actions.StartCheck) -> None:
         self.to_guardrails.append(action)
-        self.guardrails_gate.open()
+        self.work_gate.open()
 
     def _cancel_tool(self, action: actions.CancelTool) -> None:
         self.cancel_tool(action.call_id)
@@ -257,7 +257,7 @@ class Driver:
         if not self.stopped:
             self.stopped, self.error = True, error
             self.watchdog.begin()
-            self.stopping.set()
+            self.work_gate.open()
             self.give_up()
 
     def _reconnect(self, action: actions.Reconnect) -> None:

@@ -76,7 +76,7 @@ class GuardrailRunner:
         """Start the checks that wait, each as a task of ``group``."""
         queue = self._driver.to_guardrails
         while queue:
-            check = queue.popleft()
+            check = queue.pop(0)
             group.start_soon(self._run, check, name=f"kernl_rt guardrail {check.guardrail}")
 
     async def _run(self, check: actions.StartCheck) -> None:

@@ -11,7 +11,7 @@ from kernl_rt._session.driver import Driver
 from kernl_rt.abc import RealtimeChannel, RealtimeConnection
 from kernl_rt.exceptions import ConnectionClosed, ProtocolError
 
-__all__ = ["channel_in", "channel_out", "clock", "model_in", "model_out"]
+__all__ = ["channel_in", "channel_out", "model_in", "model_out"]
 
 
 async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
@@ -69,16 +69,3 @@ async def channel_out(driver: Driver, channel: RealtimeChannel) -> None:
             await driver.channel_gate.wait()
     except Exception as exc:
         driver.feed(inputs.ChannelFailed(exc))
-
-
-async def clock(driver: Driver) -> None:
-    """Time → machine."""
-    while True:
-        deadline = driver.next_deadline()
-        if deadline is None:
-            await driver.clock_gate.wait()
-            continue
-        with anyio.CancelScope(deadline=deadline):
-            await driver.clock_gate.wait()
-        if anyio.current_time() >= deadline:
-            driver.feed(inputs.Tick())

@@ -110,13 +110,11 @@ class Runner:
                             raise ConnectTimeout(f"the channel did not open within {self.options.timeout:g} seconds")
                 if self._connecting.cancelled_caught:
                     raise driver.error or self._closed_early()
-                driver.give_up = driver.clock_gate.open
                 await self._converse(driver, task_status, nursery)
                 self._quiet.set()
             if driver.error is not None:
                 raise driver.error
         finally:
-            driver.watchdog.watch()
             try:
                 driver.feed(inputs.Stopped())
             finally:  # also when a listener of the last event raises Ctrl-C
@@ -142,8 +140,6 @@ class Runner:
         if channel is not None:
             driver.clear_channel = channel.clear
         driver.switch_agent = self.changes.switched
-        # One task waits at all three.
-        driver.tools_gate = driver.guardrails_gate = driver.clock_gate
         self.publish(driver)
         return driver
 
@@ -197,10 +193,10 @@ class Runner:
             self.changes.dispatch(driver, nursery)
             deadline = driver.next_deadline()
             if deadline is None:
-                await driver.clock_gate.wait()
+                await driver.work_gate.wait()
                 continue
             with anyio.CancelScope(deadline=deadline):
-                await driver.clock_gate.wait()
+                await driver.work_gate.wait()
             if anyio.current_time() >= deadline and not driver.stopped:
                 driver.feed(inputs.Tick())
 

@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from kernl_rt._core import inputs
 from kernl_rt._emitter import Emitter
+from kernl_rt._latch import Latch
 from kernl_rt._session import watch
 from kernl_rt._session.async_listeners import AsyncListeners
 from kernl_rt._session.changes import LiveChanges
@@ -159,7 +160,7 @@ class RealtimeSession(Verbs[T]):
         self._home: Home | None = None
         self._created_at = created_at()
         #: All but the awaited listeners has ended; and they, too.
-        self._stopped, self._closed = anyio.Event(), anyio.Event()
+        self._stopped, self._closed = Latch(), Latch()
         self._stack: AsyncExitStack | None = None
         self._bare: bare | None = None
         self._started = False
@@ -344,7 +345,7 @@ class RealtimeSession(Verbs[T]):
         await _until(self._end)
 
     @property
-    def _end(self) -> anyio.Event:
+    def _end(self) -> Latch:
         return self._stopped if self._async_listeners.running else self._closed
 
     def _claim(self) -> None:
@@ -382,6 +383,7 @@ class RealtimeSession(Verbs[T]):
                         await runner.run(task_status)
                     finally:
                         self._stopped.set()
+                        self._watchdog.watch()
         finally:
             left.detach()
             self._closed.set()
@@ -403,7 +405,7 @@ class RealtimeSession(Verbs[T]):
         return f"<RealtimeSession agent={self.agent.id!r} model={self._model.name!r} {self.status} id={self.id!r}>"
 
 
-async def _until(event: anyio.Event) -> None:
+async def _until(event: Latch) -> None:
     """An event belongs to the event loop that it was first waited for in; what is over may be asked of in any."""
     if event.is_set():
         await anyio.lowlevel.checkpoint()

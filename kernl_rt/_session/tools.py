@@ -61,7 +61,7 @@ class ToolRunner:
         """Start the calls that wait, each as a task of ``group``."""
         queue = self._driver.to_tools
         while queue:
-            call = queue.popleft()
+            call = queue.pop(0)
             self._scopes[call.call_id] = anyio.CancelScope()
             run = self._run if isinstance(call, actions.StartTool) else self._check
             group.start_soon(run, call, name=f"kernl_rt tool {call.name}")

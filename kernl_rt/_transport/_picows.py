@@ -20,6 +20,7 @@ import picows
 from anyio.abc import SocketAttribute, TaskGroup
 from anyio.lowlevel import checkpoint
 
+from kernl_rt._latch import Latch
 from kernl_rt._transport._address import Address, Headers
 from kernl_rt._transport._dial import tcp, tls_error
 from kernl_rt._transport._errors import network_error, status_error
@@ -35,6 +36,8 @@ __all__ = ["PicowsLink", "connect"]
 _TEXT, _BINARY = picows.WSMsgType.TEXT, picows.WSMsgType.BINARY
 # Plain numbers (RFC 6455 section 5.2): looking up an enum member for each frame costs more than the comparison.
 _CLOSE, _PING, _PONG = 8, 9, 10
+#: Bytes that picows begins to read with: the larger part of what an idle link would hold.
+_READ_BUFFER = 2048
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|$)")
 
 if TYPE_CHECKING:
@@ -76,12 +79,12 @@ class PicowsLink(Link, picows.WSListener):
         self._transport: picows.WSTransport | None = None
         self._writable: anyio.Event | None = None
         self._owed_pong: bytes | None = None
-        self._disconnected = anyio.Event()
-        #: A close frame has come, or we have sent one because of what the peer did.
-        self._over = anyio.Event()
-        self._parted = anyio.Event()
+        self._disconnected = Latch()
+        #: Cancelled when a close frame has come, or when we have sent one because of what the peer did.
+        self._open = anyio.CancelScope()
+        self._parted = Latch()
         self._close_started = False
-        self._released = anyio.Event()
+        self._released = Latch()
         self.subprotocol: str | None = None
 
     # -- called by picows
@@ -149,7 +152,7 @@ class PicowsLink(Link, picows.WSListener):
         self._inbox.end(ConnectionClosed(code, payload[2:].decode("utf-8", "replace")))
         if not transport.is_close_frame_sent:
             self._send_close(1000 if code == 1005 else code, "")
-        self._over.set()
+        self._open.cancel()
         self._parted.set()
 
     def _fail(self, transport: picows.WSTransport, code: int, reason: str) -> None:
@@ -163,7 +166,7 @@ class PicowsLink(Link, picows.WSListener):
         sent = None if handshake is None else handshake.sent
         if sent is None or self._inbox.error is not None:
             return
-        self._over.set()
+        self._open.cancel()
         code = int(sent.code)  # type: ignore[call-overload]
         if code == 1009:
             self._inbox.end(MessageTooLarge(f"the peer sent a message of more than {self._limit} bytes"))
@@ -191,8 +194,7 @@ class PicowsLink(Link, picows.WSListener):
     # -- the message stream
 
     def start(self, task_group: TaskGroup) -> None:
-        self.spawn(task_group, self._beat)
-        self.spawn(task_group, self._linger)
+        self.spawn(task_group, self._tend)
 
     async def receive(self) -> Sequence[str | bytes]:
         return await self._inbox.take()
@@ -255,17 +257,14 @@ class PicowsLink(Link, picows.WSListener):
                 QUIET.debug("disconnected by the parser")
         self._released.set()
 
-    async def _linger(self) -> None:
-        """After the closing handshake: time for the peer to hang up, then the socket goes."""
-        await self._over.wait()
-        with anyio.move_on_after(CLOSE_TIMEOUT):
-            await self._disconnected.wait()
-        assert self._transport is not None
-        self._transport.disconnect(False)
-
-    async def _beat(self) -> None:
-        await self._heartbeat.run(self._ping, lambda: self._inbox.full)
-        self._inbox.end(ConnectionClosed(1006, "keepalive ping timeout"))
+    async def _tend(self) -> None:
+        """Ping while the link is open. After the closing handshake: the peer may hang up, then the socket goes."""
+        with self._open:
+            await self._heartbeat.run(self._ping, lambda: self._inbox.full)
+            self._inbox.end(ConnectionClosed(1006, "keepalive ping timeout"))
+        if self._open.cancelled_caught:
+            with anyio.move_on_after(CLOSE_TIMEOUT):
+                await self._disconnected.wait()
         assert self._transport is not None
         self._transport.disconnect(False)
 
@@ -299,7 +298,8 @@ async def connect(
             logger_name=_Trouble(link.parser_failed),
             enable_auto_pong=False,
             max_frame_size=limit,
-            read_buffer_init_size=2048,  # It grows with what comes. Of an idle link, 16 KiB would be the most of it.
+            # It grows with what comes; most of a session's life nothing does.
+            read_buffer_init_size=_READ_BUFFER,
             # Made here: a variable that holds credentials would show in the traceback of whatever fails.
             extra_headers=_lines(headers, subprotocols),
             max_redirects=0,

@@ -47,7 +47,11 @@ async def refuse(
 
 
 class AsgiStream(MessageStream):
-    """The link. :meth:`accept` it first, unless the framework has done so.
+    """The WebSocket of an ASGI application (Starlette, FastAPI, litestar …) as a link for a channel.
+
+    ``receive`` and ``send`` are the two callables of the application, or ``websocket.receive`` and ``websocket.send``.
+    :meth:`accept` the link first, unless the framework has done so; whoever calls must have been checked before. From
+    then on it is the channel's, which closes it. Nothing is imported from any framework.
 
     ``max_message_size`` is in bytes; a larger message closes the link with code 1009. More than ``messages_per_second``
     or ``bytes_per_second``, averaged over five seconds so that a stalled network may catch up, closes it with 1008.

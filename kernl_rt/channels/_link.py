@@ -6,7 +6,8 @@ all there is to such a channel::
     link ──▶ reader ──▶ wire.decode ──▶ converter ──▶ inbox ──▶ receive()
     link ◀── writer ◀── clear ◀─ control ◀─ sound ◀── wire.encode_audio ◀── converter ◀── send()
 
-Everything is bounded:
+The converters and the count of what was heard are the call's (``_call.py``), the lanes and the writer the outbox's
+(``_outbox.py``). Everything is bounded:
 
     ==================  ===========================================================================================
     captured sound      ``input_buffer_ms``; the oldest is dropped and counted
@@ -26,16 +27,15 @@ from contextlib import asynccontextmanager
 
 import anyio
 from anyio.lowlevel import checkpoint
-from attrs import evolve, frozen
+from attrs import frozen
 
 from kernl_rt._audio.farplay import FarPlayout
 from kernl_rt._audio.formats import offered
-from kernl_rt._audio.framing import Framer
-from kernl_rt._audio.resample import Converter, convert
 from kernl_rt._transport._scope import bare_task_group
 from kernl_rt.abc import MessageStream, RealtimeChannel
+from kernl_rt.channels._call import Call
 from kernl_rt.channels._gate import Gate
-from kernl_rt.channels._inbox import Inbox
+from kernl_rt.channels._outbox import Outbox
 from kernl_rt.channels._speaker import check_send_ahead
 from kernl_rt.channels._wire import Answer, Echoed, Left, Message, Played, Wire
 from kernl_rt.config import AudioFormat
@@ -56,10 +56,6 @@ from kernl_rt.exceptions import (
 )
 
 __all__ = ["LinkChannel", "LinkStatistics", "MessageReader"]
-
-_CONTROL_MAX = 1_024
-#: For the last words, in seconds; the link's own goodbye is bounded by itself.
-_GOODBYE_TIMEOUT = 1.0
 
 
 @frozen
@@ -102,31 +98,6 @@ class MessageReader:
         return tuple(self._messages)
 
 
-class _Call:
-    """What exists from ``open`` on."""
-
-    def __init__(
-        self, input_format: AudioFormat, output_format: AudioFormat, wire: Wire, ledger: FarPlayout, buffer_ms: float
-    ) -> None:
-        self.ledger = ledger
-        self.inbox = Inbox(input_format.size(buffer_ms))
-        self.captured: Converter = convert(wire.input_format, input_format)
-        # The far end's messages may cut samples; a conversion must not see half of one.
-        self.whole_input = Framer(wire.input_format.sample_width)
-        self.samples = Framer(output_format.sample_width, output_format.silence)
-        self.played: Converter = convert(output_format, wire.output_format)
-        far = wire.output_format
-        self.frames = Framer(max(far.size(wire.frame_ms), far.sample_width), far.silence)
-        self.piece = max(output_format.size(wire.frame_ms), output_format.sample_width)
-        self.closed = False
-
-    def forget_sound(self) -> None:
-        """Drop what waits to be cut into samples, converted, or cut into frames."""
-        self.samples.clear()
-        self.played.clear()
-        self.frames.clear()
-
-
 class LinkChannel(RealtimeChannel):
     """A call over ``stream``, in the language of ``wire``. It owns the link from ``open`` on, and closes it.
 
@@ -162,21 +133,13 @@ class LinkChannel(RealtimeChannel):
         self._trust_ms = trust_ms
         self._mark_ms = mark_ms
         self._input_buffer_ms = input_buffer_ms
-        self._call: _Call | None = None
+        self._call: Call | None = None
+        self._outbox = Outbox(stream, wire)
         self._over = False
-        self._gone = False  # nobody is there to be told anything
         self._failure: ChannelError | None = None
         self._cleared = 0  # counts calls of clear: a send that sees it change drops the rest of its sound
-        self._clear_due = False
-        self._control: deque[tuple[object, Message]] = deque()
-        self._sound: deque[Message] = deque()
-        self._sound_max = 0
-        self._unmarked = 0
-        self._marks = 0
         self._discarded = 0
         self._news = Gate()  # for receive
-        self._room = Gate()  # for send
-        self._work = Gate()  # for the writing task
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
@@ -193,12 +156,20 @@ class LinkChannel(RealtimeChannel):
         ledger = FarPlayout(
             output_format, ahead_ms=self._send_ahead_ms, slack_ms=self._slack_ms, trust_ms=self._trust_ms
         )
-        call = self._call = _Call(input_format, output_format, self._wire, ledger, self._input_buffer_ms)
+        call = self._call = Call(
+            input_format,
+            output_format,
+            self._wire,
+            ledger,
+            self._outbox,
+            buffer_ms=self._input_buffer_ms,
+            mark_ms=self._mark_ms,
+        )
         # Two messages for each frame: the frame and a mark.
-        self._sound_max = 2 * max(int((self._send_ahead_ms + self._slack_ms) / self._wire.frame_ms), 2)
+        self._outbox.sound_max = 2 * max(int((self._send_ahead_ms + self._slack_ms) / self._wire.frame_ms), 2)
         async with bare_task_group() as tasks:
             tasks.start_soon(self._read, call)
-            tasks.start_soon(self._write, call)
+            tasks.start_soon(self._outbox.run, ledger)
             try:
                 yield
             finally:
@@ -211,7 +182,7 @@ class LinkChannel(RealtimeChannel):
         call = self._opened()
         await checkpoint()
         while True:
-            self._advance(call)
+            call.advance(anyio.current_time())
             if call.inbox:
                 return call.inbox.take()
             if self._failure is not None:
@@ -226,7 +197,7 @@ class LinkChannel(RealtimeChannel):
         await checkpoint()
         if self._cleared != cleared:
             return
-        rest = memoryview(call.samples.push_joined(audio))
+        rest = memoryview(call.whole_samples(audio))
         while rest:
             if self._failure is not None:
                 raise self._failure
@@ -235,12 +206,13 @@ class LinkChannel(RealtimeChannel):
                 return
             now = anyio.current_time()
             piece = bytes(rest[: call.piece])
-            room_at = call.ledger.room_at(len(piece), now) if len(self._sound) < self._sound_max else None
+            room_at = call.room_at(len(piece), now)
             if room_at is not None and room_at <= now:
-                self._accept(call, piece, call.played.push(piece))
+                call.play(piece, now)
+                self._news.open()  # there is something to report again, at a moment that was not known before
                 rest = rest[len(piece) :]
                 continue
-            await self._room.wait(room_at)
+            await self._outbox.room.wait(room_at)
             if self._cleared != cleared:
                 return
 
@@ -250,8 +222,8 @@ class LinkChannel(RealtimeChannel):
         await checkpoint()
         if self._cleared != cleared or self._over:
             return
-        tail = call.samples.flush()
-        self._accept(call, tail, call.played.push(tail) + call.played.flush(), last=True)
+        call.play_rest(anyio.current_time())
+        self._news.open()
 
     def clear(self) -> float:
         call = self._call
@@ -259,14 +231,12 @@ class LinkChannel(RealtimeChannel):
             return 0.0
         if not call.closed:
             self._cleared += 1
-            self._sound.clear()
+            self._outbox.drop_sound()
             call.forget_sound()
-            self._unmarked = 0
             if call.ledger.clear(anyio.current_time()):
-                self._clear_due = True
-                self._work.open()
+                self._outbox.order_clear()
             call.inbox.drop_marks()  # older than the position that is told here
-            self._room.open()
+            self._outbox.room.open()
         return call.ledger.position_ms
 
     # -- for the channels made of this --------------------------------------------------------------------------------
@@ -283,18 +253,8 @@ class LinkChannel(RealtimeChannel):
 
         Never waits. After the human has left it is forgotten.
         """
-        if self._gone:
-            return
-        if key is not None:
-            for index, (known, _) in enumerate(self._control):
-                if known == key:
-                    self._control[index] = (key, message)
-                    return
-        if len(self._control) >= _CONTROL_MAX:
+        if not self._outbox.gone and not self._outbox.put_control(message, key):
             self.give_up("it does not read what is sent to it")
-            return
-        self._control.append((key, message))
-        self._work.open()
 
     def report(self, event: ChannelEvent) -> None:
         """Hand an event to the session, after what was captured before."""
@@ -334,15 +294,15 @@ class LinkChannel(RealtimeChannel):
             confirmed=ledger.confirmed,
             cleared=ledger.cleared,
             discarded=self._discarded,
-            waiting_messages=len(self._sound) + len(self._control),
+            waiting_messages=self._outbox.waiting,
             clears=ledger.clears,
             stale=ledger.stale,
             excess=ledger.excess,
         )
 
-    # -- the two tasks ------------------------------------------------------------------------------------------------
+    # -- the reading task ---------------------------------------------------------------------------------------------
 
-    async def _read(self, call: _Call) -> None:
+    async def _read(self, call: Call) -> None:
         try:
             for message in self._received:
                 self._take(call, message)
@@ -351,56 +311,23 @@ class LinkChannel(RealtimeChannel):
                 for message in await self._stream.receive():
                     self._take(call, message)
         except ConnectionClosed:
-            self._gone = True
+            self._outbox.gone = True
             self._end(None)
         except ProtocolError as error:
-            self._gone = True
+            self._outbox.gone = True
             failure = ChannelError(str(error))
             failure.__cause__ = error
             self._end(failure)
         except ChannelError as error:
             self._end(error)
 
-    async def _write(self, call: _Call) -> None:
-        try:
-            while True:
-                if self._clear_due:
-                    self._clear_due = False
-                    for message in self._wire.encode_clear(call.ledger.clears):
-                        await self._stream.send(message)
-                elif self._control:
-                    await self._stream.send(self._control.popleft()[1])
-                elif self._sound:
-                    message = self._sound.popleft()
-                    if len(self._sound) == self._sound_max - 1:
-                        self._room.open()
-                    await self._stream.send(message)
-                else:
-                    await self._work.wait()
-        except (ConnectionClosed, ProtocolError):
-            self._gone = True  # the reading task tells why
-
     async def _leave(self) -> None:
         """The last act of ``open``'s context, shielded and bounded: the two tasks have ended."""
-        await self._part(1000 if self._failure is None else 1008)
-
-    async def _part(self, code: int) -> None:
-        """Say what is left to say, and close the link."""
-        if not self._gone:
-            self._gone = True
-            with anyio.move_on_after(_GOODBYE_TIMEOUT):
-                try:
-                    while self._control:
-                        await self._stream.send(self._control.popleft()[1])
-                    for message in self._wire.encode_goodbye():
-                        await self._stream.send(message)
-                except (ConnectionClosed, ProtocolError):
-                    pass  # it went first
-        await self._stream.aclose(code)
+        await self._outbox.part(1000 if self._failure is None else 1008)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _opened(self) -> _Call:
+    def _opened(self) -> Call:
         name = type(self).__name__
         if self._call is None:
             raise SessionStateError(f"this {name} is not open: use it within 'async with channel.open(…)'")
@@ -408,14 +335,15 @@ class LinkChannel(RealtimeChannel):
             raise SessionStateError(f"this {name} has been closed")
         return self._call
 
-    def _take(self, call: _Call, message: Message) -> None:
+    def _take(self, call: Call, message: Message) -> None:
         now = anyio.current_time()
         for value in self._wire.decode(message, now):
             if self._over or call.closed:  # the task may hold messages at the moment in which it is cancelled
                 return
             match value:
                 case AudioCaptured():
-                    self._capture(call, value, now)
+                    if (captured := call.captured(value, now)) is not None:
+                        self.report(captured)
                 case Played():
                     call.ledger.played(value.size, value.clears, now)
                     self._confirmed(call)
@@ -432,60 +360,18 @@ class LinkChannel(RealtimeChannel):
                 case _:
                     self.on_control(value)
 
-    def _capture(self, call: _Call, event: AudioCaptured, now: float) -> None:
-        at = event.at
-        if at is None:
-            at = now - self._wire.input_format.ms(len(event.audio)) / 1000
-        audio = call.captured.push(call.whole_input.push_joined(event.audio))
-        if audio:
-            self.report(evolve(event, audio=audio, at=at))
-
-    def _confirmed(self, call: _Call) -> None:
-        self._advance(call)
+    def _confirmed(self, call: Call) -> None:
+        call.advance(anyio.current_time())
         self._news.open()
-        self._room.open()
-
-    def _advance(self, call: _Call) -> None:
-        """Bring playback up to now, and put the mark that became due into the inbox."""
-        ledger = call.ledger
-        ledger.advance(anyio.current_time())
-        position = ledger.take_mark()
-        if position is not None:
-            call.inbox.put_mark(AudioPlayed(position, at=anyio.current_time()))
-
-    def _accept(self, call: _Call, audio: bytes, converted: bytes, *, last: bool = False) -> None:
-        frames = call.frames.push(converted)
-        if last and (rest := call.frames.pending):
-            frames.append(call.frames.flush()[:rest])
-        now = anyio.current_time()
-        size = sum(len(frame) for frame in frames)
-        call.ledger.push(len(audio), size, now)
-        self._unmarked += size
-        for frame in frames:
-            self._sound.extend(self._wire.encode_audio(frame))
-        if last:
-            call.ledger.settle(now)
-        if self._unmarked and (last or self._unmarked >= self._wire.output_format.size(self._mark_ms)):
-            self._place_mark(call)
-        self._work.open()
-        self._news.open()  # there is something to report again, at a moment that was not known before
-
-    def _place_mark(self, call: _Call) -> None:
-        self._unmarked = 0
-        name = f"m{self._marks + 1}"
-        if messages := self._wire.encode_mark(name):
-            self._marks += 1
-            call.ledger.mark(name)
-            self._sound.extend(messages)
+        self._outbox.room.open()
 
     def _end(self, failure: ChannelError | None) -> None:
         if self._over:
             return
         self._over = True
         self._failure = failure
-        self._sound.clear()
-        self._clear_due = False
+        self._outbox.close()
         if self._call is not None:
             self._call.ledger.clear(anyio.current_time())
         self._news.open()
-        self._room.open()
+        self._outbox.room.open()

@@ -94,6 +94,9 @@ def _add_talk(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--voice", metavar="NAME", help="the provider's name of a voice")
     parser.add_argument("--instructions", metavar="TEXT", default="You are a helpful voice assistant. Be concise.")
     parser.add_argument(
+        "--record", metavar="DIR", help="record the conversation to this new folder: both voices, words, events"
+    )
+    parser.add_argument(
         "--no-pace", action="store_true", help="with files: as fast as the model takes it, not at the clock's pace"
     )
 
@@ -119,6 +122,11 @@ def _add_serve(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--max-minutes", type=_seconds, default=60.0, metavar="M", help="of one call (default: 60)")
     parser.add_argument(
         "--drain", type=_seconds, default=10.0, metavar="S", help="calls may go on S seconds when it is stopped (10)"
+    )
+    parser.add_argument(
+        "--record",
+        metavar="DIR",
+        help="record every call, of pages and phones, to a new folder inside DIR; callers are not told, so tell them",
     )
     add_phone_options(parser)
 

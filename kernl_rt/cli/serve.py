@@ -30,6 +30,8 @@ async def command(arguments: Namespace) -> int:
 
     def tell() -> None:
         lines = [f"talk to it at  {url}", *phone_lines(arguments)]
+        if arguments.record is not None:
+            lines.append(f"every call is RECORDED to a folder of its own in {arguments.record}: tell those who call")
         print("\n" + "\n".join(lines) + "\n\nCtrl-C ends it.", flush=True)
         if arguments.open:
             webbrowser.open(url)
@@ -43,6 +45,7 @@ async def command(arguments: Namespace) -> int:
                 max_minutes=arguments.max_minutes,
                 push_to_talk=arguments.push_to_talk,
                 drain=drain,
+                record=arguments.record,
             )
             application = serve.app(calls, origins=[*local, *arguments.origin], routes=phone_routes(arguments, calls))
 

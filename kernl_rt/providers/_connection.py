@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -42,7 +41,7 @@ class CodecConnection(RealtimeConnection):
     def __init__(self, stream: MessageStream, codec: Codec) -> None:
         self._stream = stream
         self._codec = codec
-        self._waiting: deque[str | bytes] = deque()
+        self._waiting: list[str | bytes] = []
 
     async def receive(self) -> Sequence[ServerEvent]:
         decode = self._codec.decode
@@ -57,8 +56,10 @@ class CodecConnection(RealtimeConnection):
                     raise self._meaning(error) from error
             # No checkpoint from here on: what has been taken is handed over.
             events: list[ServerEvent] = []
-            for _ in range(min(len(waiting), BURST)):
-                events += decode(waiting.popleft())
+            burst = waiting[:BURST]
+            del waiting[:BURST]
+            for message in burst:
+                events += decode(message)
             if events:
                 return events
 

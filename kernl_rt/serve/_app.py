@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -15,12 +16,13 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from kernl_rt import Drain, RealtimeModel, Secret
-from kernl_rt.channels._asgi import refuse
+from kernl_rt.channels._asgi import AsgiStream, refuse
 from kernl_rt.channels._limits import Allowance
 from kernl_rt.channels.browser import BrowserAccess, BrowserChannel
 from kernl_rt.exceptions import ConnectError, MisconfiguredError
 from kernl_rt.serve._calls import AgentSource, Calls
 from kernl_rt.serve._page import SECURITY_HEADERS, page_routes
+from kernl_rt.serve._waiting import WaitingRoom
 
 __all__ = ["Authorize", "app"]
 
@@ -44,6 +46,7 @@ def app(
     token_seconds: float = 60.0,
     token_secret: bytes | Secret | None = None,
     drain_seconds: float = 30.0,
+    record: str | os.PathLike[str] | None = None,
     page: bool = True,
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
@@ -52,7 +55,7 @@ def app(
     =======================  =======================================================================================
     ``GET /``                the page
     ``POST /session-token``  a token for one call, valid for ``token_seconds``; 403 for a page of another origin
-    ``WebSocket /voice``     the call; 403 without token and origin, 503 when all lines are busy
+    ``WebSocket /voice``     the call; 403 without token and origin, 503 (or close code 1013) when all lines are busy
     ``POST /credential``     a provider's short-lived key for a client that dials it itself; only with
                              ``credentials_for`` and ``authorize``
     ``GET /healthz``         ``{"status", "live", "free"}``; 503 while the server drains
@@ -60,13 +63,14 @@ def app(
 
     Args:
         agent: who answers, a function that makes one for each call, or :class:`Calls` with options of their own (which
-            then has the limits, too).
+            then has the limits, too, and says what is recorded).
         origins: whence pages may call, as browsers write it: ``https://example.com``. There is no default.
         authorize: asked before a token or a credential is given; without it everybody may call who reaches the page.
         credentials_for: the model whose short-lived keys are minted. They are not bound by ``max_minutes``.
         token_secret: signs tokens; the same for all processes of one server. See
             :class:`~kernl_rt.channels.browser.BrowserAccess`.
         drain_seconds: how long calls may go on when the server shuts the application down.
+        record: record every call to a folder of its own inside this one; see :class:`Calls`.
         routes: more of them: a phone carrier's (:func:`twilio_routes`), say.
 
     Raises:
@@ -75,7 +79,11 @@ def app(
     if credentials_for is not None and authorize is None:
         raise MisconfiguredError("whoever holds a credential speaks at your cost: say who may have one, by authorize=")
     if not isinstance(agent, Calls):
-        agent = Calls(agent, max_sessions=max_sessions, max_minutes=max_minutes, push_to_talk=push_to_talk)
+        agent = Calls(
+            agent, max_sessions=max_sessions, max_minutes=max_minutes, push_to_talk=push_to_talk, record=record
+        )
+    elif record is not None:
+        raise MisconfiguredError("these Calls say themselves what is recorded: serve.Calls(agent, record=…)")
     access = BrowserAccess(origins, lifetime=token_seconds, secret=token_secret)
     desk = _Desk(agent, access, authorize, credentials_for, credential_seconds, show_tools)
     own: list[BaseRoute] = [
@@ -122,6 +130,7 @@ class _Desk:
         self._model = model
         self._credential_seconds = credential_seconds
         self._show_tools = show_tools
+        self._waiting = WaitingRoom()
         self._minting = Allowance(1.0, burst=10.0)
 
     async def token(self, request: Request) -> Response:
@@ -163,15 +172,23 @@ class _Desk:
 
     async def voice(self, websocket: WebSocket) -> None:
         """One call."""
-        with self._calls.slot() as free:
-            if not free:
-                await refuse(websocket.scope, websocket.receive, websocket.send, 503, "all lines are busy")
-                return
+        if not self._calls.free:
+            await refuse(websocket.scope, websocket.receive, websocket.send, 503, "all lines are busy")
+            return
+        channel = None
+        with self._waiting.place() as waiting:
             channel = await BrowserChannel.accept(
                 websocket, self._access, push_to_talk=self._calls.push_to_talk, show_tools=self._show_tools
             )
-            if channel is not None:
+        if waiting.cancelled_caught:
+            await AsgiStream(websocket.receive, websocket.send).aclose(1013, "others are waiting")
+        if channel is None:
+            return
+        with self._calls.slot() as free:
+            if free:
                 await self._calls.hold_page(channel)
+            else:
+                await channel.turn_away("busy", 1013)
 
     async def _authorized(self, request: Request) -> bool:
         return self._authorize is None or await self._authorize(request)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ from kernl_rt._transport._scope import bare_task_group
 from kernl_rt.channels._gate import Gate
 from kernl_rt.channels.browser import BrowserChannel
 from kernl_rt.exceptions import ChannelError, MisconfiguredError, RealtimeError, SessionStateError
+from kernl_rt.serve._recordings import CallRecordings
 
 __all__ = ["AgentSource", "Calls", "SessionSource"]
 
@@ -46,9 +48,11 @@ class Calls:
             then its own affair.
         drain: under whose care sessions live; entered by the caller. Without one, :func:`kernl_rt.serve.app` makes its
             own, which starts when the server shuts the application down.
+        record: record every call to a new folder inside this one, named by the time and the call's id; made now. Nobody
+            is told: asking for consent is yours. A disk that fails costs the recording, not the call, and is logged.
 
     Raises:
-        MisconfiguredError: a limit that would admit nobody.
+        MisconfiguredError: a limit that would admit nobody, or a folder that cannot be written to.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Calls:
         push_to_talk: bool = False,
         session: SessionSource | None = None,
         drain: Drain | None = None,
+        record: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(agent, RealtimeAgent) and not callable(agent):
             raise MisconfiguredError(f"calls are answered by a RealtimeAgent, or what makes one: not by {agent!r}")
@@ -73,6 +78,10 @@ class Calls:
         self.drain: Drain | None = drain
         self.live: int = 0
         self._left = Gate()
+        self._recordings: CallRecordings | None = None
+        if record is not None:
+            self._recordings = CallRecordings(record)
+            self._recordings.prepare()
 
     @property
     def free(self) -> int:
@@ -120,7 +129,7 @@ class Calls:
         try:
             try:
                 session = await self._make(channel)
-            except BaseException:
+            except BaseException:  # cancelled, too: no session will ever close the page's link
                 await channel.turn_away()
                 raise
             await channel.run(session, self._opened(session, channel))
@@ -156,6 +165,7 @@ class Calls:
         async with self.drain.session(session), bare_task_group() as tasks:
             tasks.start_soon(end_in_time)
             try:
-                yield
+                with nullcontext() if self._recordings is None else self._recordings.recording(session, channel):
+                    yield
             finally:
                 tasks.cancel_scope.cancel()

@@ -34,6 +34,7 @@ from kernl_rt.exceptions import ChannelError, ConnectionClosed, MisconfiguredErr
 from kernl_rt.serve._calls import Calls
 from kernl_rt.serve._carriers import TOKEN, PhoneCarrier, Telnyx, Twilio, Vonage
 from kernl_rt.serve._stream_tokens import StreamTokens
+from kernl_rt.serve._waiting import WaitingRoom
 
 __all__ = ["telnyx_routes", "twilio_routes", "vonage_routes"]
 
@@ -42,8 +43,6 @@ _logger = logging.getLogger(__name__)
 _BODY_MAX = 64 * 1024
 _BODY_TIMEOUT = 5.0
 _START_TIMEOUT = 10.0
-#: Streams that have not shown their token: strangers wait here, and take no line from a caller.
-_STARTING_MAX = 100
 
 OnCall = Callable[[PhoneChannel], Awaitable[None]]
 
@@ -121,7 +120,8 @@ class _Lines:
         self._max_calls = max_calls
         self._tokens = tokens or StreamTokens()
         self._calls = 0
-        self._starting = 0
+        # Streams that have not shown their token: strangers wait here, and take no line from a caller.
+        self._starting = WaitingRoom()
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -174,20 +174,27 @@ class _Lines:
             _logger.warning("%s: a stream that no webhook has announced was refused", self._carrier.name)
             await refuse(scope, receive, send)
             return
-        if not self._has_room or self._starting >= _STARTING_MAX:
+        if not self._has_room:
             await refuse(scope, receive, send, 503, "all lines are busy")
             return
         stream = AsgiStream(receive, send, bytes_per_second=self._carrier.bytes_per_second)
         try:
-            channel = await self._start(stream)
-            if channel is not None:
+            channel = None
+            with self._starting.place() as starting:
+                channel = await self._start(stream)
+            if starting.cancelled_caught:
+                await stream.aclose(1013, "others are waiting")
+            if channel is None:
+                return
+            if self._has_room:  # others may have come first
                 await self._serve(stream, channel)
+            else:
+                await stream.aclose(1013, "all lines are busy")
         finally:
             await stream.aclose()
 
     async def _start(self, stream: AsgiStream) -> PhoneChannel | None:
         """The channel of a call that was announced, once the stream has proven to be its."""
-        self._starting += 1
         try:
             await stream.accept()
             channel = await self._carrier.accept(stream, _START_TIMEOUT)
@@ -196,8 +203,6 @@ class _Lines:
         except ChannelError as error:
             _logger.warning("%s: a stream was refused: %s", self._carrier.name, error)
             return None
-        finally:
-            self._starting -= 1
         given = dict(channel.call.parameters)
         announced = self._tokens.redeem(given.pop(TOKEN, ""), channel.call_id)
         if announced is None:

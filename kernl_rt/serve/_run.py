@@ -34,7 +34,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         own.bind(address)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: nobody gets the socket, to close it
         own.close()
         raise
     return own

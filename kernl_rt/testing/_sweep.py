@@ -230,7 +230,7 @@ class _Tally:
             run = run_once(
                 self._scenario, backend=self._backend, k=k, flavour=flavour, seed=seed, step_limit=self._step_limit
             )
-        except BaseException as exc:
+        except BaseException as exc:  # pytest's failures, too: a finding, but for what is to stop the sweep
             if isinstance(exc, _stops()):
                 raise
             name = getattr(self._scenario, "__qualname__", repr(self._scenario))

@@ -178,6 +178,9 @@ def test_more_than_was_sent_is_not_believed() -> None:
     assert (ledger.heard, ledger.excess) == (FRAME, 1)
     ledger.played(2, 0, 0.0)
     assert (ledger.heard, ledger.stale) == (FRAME, 1)
+    ledger.push(FRAME, FRAME, 0.0)
+    ledger.played(FRAME + 480, 0, 0.0)
+    assert ledger.confirmed == FRAME + 480, "the truth is believed again"
 
 
 def test_the_sender_is_a_little_ahead_of_the_clock_and_not_far_ahead_of_what_is_known() -> None:

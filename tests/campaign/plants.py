@@ -148,8 +148,8 @@ def said_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written while there was no link is said twice on the next."""
     send = State.send
 
-    def twice(self: State, event: Any, lane: Lane = Lane.COMMAND) -> None:
-        send(self, event, lane)
+    def twice(self: State, event: Any, lane: Lane = Lane.COMMAND, **rest: Any) -> None:
+        send(self, event, lane, **rest)
         if isinstance(event, ItemCreate) and self.lifecycle.status == "reconnecting":
             item = evolve(event.item, id=self.next_id("item_again"))
             send(self, evolve(event, item=item, event_id=self.next_id("event")), lane)
@@ -183,7 +183,6 @@ def slow_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both sides are closed late."""
 
     async def patient(self: Any, driver: Driver, everything: anyio.CancelScope) -> None:
-        await driver.stopping.wait()
         with anyio.CancelScope(shield=True):
             await anyio.sleep(6)
         driver.hang_up()

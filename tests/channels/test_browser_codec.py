@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given, strategies as st
@@ -190,6 +190,14 @@ def test_an_error_is_told_without_the_providers_words() -> None:
     event = SessionError("Incorrect API key provided: sk-abc123", "sk-abc123", "invalid_request_error", "sk-abc123")
     [message] = told(Mirror(), event)
     assert message == {"type": "error", "code": "provider", "message": "The voice service reported a problem."}
+
+
+@pytest.mark.parametrize("source", get_args(get_type_hints(SessionError)["source"]))
+def test_an_error_of_a_session_that_lives_does_not_say_that_the_call_ended(source: Any) -> None:
+    [message] = told(Mirror(), SessionError("sk-abc123", source=source))
+    assert message["code"] == source
+    assert "ended" not in message["message"]
+    assert "sk-abc123" not in message["message"]
 
 
 def test_figures() -> None:

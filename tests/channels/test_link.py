@@ -83,6 +83,39 @@ async def test_a_clear_overtakes_sound_and_what_was_on_its_way_does_not_count(co
         tasks.cancel_scope.cancel()
 
 
+async def test_a_clear_drops_first_what_waits_here() -> None:
+    call = Call(PCM16_24K, counting=True, window=2)
+    async with call.open(PCM16_24K, PCM16_24K):
+        await call.send(bytes(9_600))  # ten messages, of which the link takes two
+        await anyio.sleep(0.01)
+        call.clear()
+        assert call.statistics().waiting_messages == 0
+        received: list[str | bytes] = []
+        with anyio.move_on_after(1):
+            while True:
+                received += await call.far.stream.receive()
+        assert len(received) <= 4
+        assert received[-1] == '{"type": "clear", "clears": 1}'
+
+
+async def test_a_control_message_overtakes_waiting_sound() -> None:
+    call = Call(PCM16_24K, counting=True, window=2)
+    async with call.open(PCM16_24K, PCM16_24K):
+        await call.send(bytes(9_600))  # ten messages, of which the link takes two
+        await anyio.sleep(0.01)
+        call.post("first", key="one")
+        call.post("second")
+        call.post("instead of the first", key="one")
+        received: list[str | bytes] = []
+        with anyio.move_on_after(1):
+            while True:
+                received += await call.far.stream.receive()
+        said = [index for index, message in enumerate(received) if isinstance(message, str)]
+        assert [received[index] for index in said][:2] == ["instead of the first", "second"]
+        assert said[0] <= 3
+        assert len(received) >= 12
+
+
 async def test_a_far_end_that_confirms_nothing_is_not_filled() -> None:
     call = Call(PCM16_24K, counting=True)
     async with call.open(PCM16_24K, PCM16_24K):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from scenarios.calls import audio, audio_done, calling, created, done
 
 from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, TurnDetection
 from kernl_rt._audio.level import NoiseFloor
+from kernl_rt._audio.pcm import level
 from kernl_rt._audio.resample import convert
 from kernl_rt._audio.turns import TurnTracker
 from kernl_rt.abc import RealtimeConnection
@@ -463,11 +466,13 @@ def mixed(one: bytes, other: bytes) -> bytes:
     return b"".join(max(-32_768, min(32_767, a + b)).to_bytes(2, "little", signed=True) for a, b in pairs)
 
 
-def boundaries(pcm: bytes, **options: Any) -> list[tuple[str, float]]:
-    tracker = TurnTracker(PCM16_24K, WebRtcDetector(**options), onset_ms=80, hangover_ms=500)
+def boundaries(pcm: bytes, rate: int = 24_000) -> list[tuple[str, float]]:
+    detector = WebRtcDetector(rate if rate in (8_000, 16_000) else 16_000)
+    tracker = TurnTracker(AudioFormat("pcm16", rate), detector, onset_ms=80, hangover_ms=500)
     found = []
-    for start in range(0, len(pcm), 960):
-        found += tracker.push(pcm[start : start + 960], start / MS / 1000)
+    step = rate // 25  # bytes of 20 ms
+    for start in range(0, len(pcm), step):
+        found += tracker.push(pcm[start : start + step], start / rate / 2)
     return [(type(boundary).__name__, boundary.at or 0.0) for boundary in found]
 
 
@@ -497,6 +502,38 @@ def test_a_noisy_room_and_clicks_are_no_turn() -> None:
     for at in (1_000, 2_000, 3_000, 4_000):
         room[at * MS : (at + 40) * MS] = noise(40, 20_000)
     assert boundaries(bytes(room)) == []
+
+
+HUMS = {
+    "transformer, soft": ([100], 3_000),
+    "transformer": ([100], 5_000),
+    "transformer, loud": ([100], 8_000),
+    "mains": ([50, 100, 150, 250], 12_000),
+}
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000])
+@pytest.mark.parametrize(("partials", "amplitude"), HUMS.values(), ids=HUMS)
+def test_a_hum_that_stands_out_of_the_room_is_no_turn(partials: list[int], amplitude: int, rate: int) -> None:
+    """Ten seconds of it, after a second of quiet: the noise floor takes it for speech, WebRTC's detector does not."""
+    pytest.importorskip("webrtcvad")
+    times = [2 * math.pi * n / rate for n in range(10 * rate)]
+    hum = array("h", [round(amplitude / len(partials) * sum(math.sin(hz * t) for hz in partials)) for t in times])
+    pcm = noise(1_000, 50, rate) + hum.tobytes()
+    assert boundaries(pcm, rate=rate) == []
+    floor = NoiseFloor()
+    frames = [pcm[start : start + rate // 25] for start in range(0, len(pcm), rate // 25)]
+    loud = [floor.stands_out(level(frame).rms_dbfs) for frame in frames]
+    assert sum(loud[50:140]) == 90, "the hum is softer than the noise gate: it proves nothing of the detector"
+
+
+@pytest.mark.parametrize("amplitude", [700, 1_300])
+def test_steady_noise_that_begins_is_the_room_after_two_seconds(amplitude: int) -> None:
+    """WebRTC's detector takes it for speech, as long as it stands out."""
+    pytest.importorskip("webrtcvad")
+    found = boundaries(noise(1_000, 50) + noise(20_000, amplitude))
+    assert [name for name, _ in found] == ["ActivityStarted", "ActivityEnded"]
+    assert [at for _, at in found] == pytest.approx([1.0, 3.1], abs=0.1)
 
 
 async def test_a_session_in_real_speech(spoken: list[bytes]) -> None:

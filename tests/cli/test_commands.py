@@ -14,7 +14,7 @@ from cli.commands import loudness, run, sides, start
 
 from kernl_rt.cli import doctor, talk
 from kernl_rt.cli._parser import parse
-from kernl_rt.cli.demo._stereo import write_mono
+from kernl_rt.cli.demo._mono import write_mono
 from kernl_rt.exceptions import RealtimeError
 
 
@@ -57,6 +57,24 @@ def test_talk_uses_the_embedded_simulator_and_says_so(backend: str, question: Pa
     (sound,) = sides(reply)
     assert len(sound) > 12_000
     assert loudness(sound) > 150
+
+
+def test_talk_is_recorded_where_it_is_asked_for_and_nothing_is_overwritten(question: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "recorded"
+    command = ["talk", "--in", question, "--out", tmp_path / "reply.wav", "--no-pace", "--record"]
+    done = run(*command, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"this conversation is recorded to {folder}\n" in done.stdout
+    assert {path.name for path in folder.iterdir()} == {"audio.wav", "events.jsonl", "transcript.json", "timeline.svg"}
+    before = (folder / "events.jsonl").read_bytes()
+    done = run(*command, folder)
+    assert done.returncode == 1
+    assert done.stderr == f"kernl-rt: --record {folder}: holds a recording already; name another folder\n"
+    assert (folder / "events.jsonl").read_bytes() == before
+    done = run(*command, question / "deeper")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"kernl-rt: {question / 'deeper'}: cannot be written:")
+    assert done.stderr.count("\n") == 1
 
 
 def test_talk_over_a_socket_in_real_time(backend: str, simulated: str, question: Path, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from cli.commands import run, start
@@ -64,6 +66,28 @@ def test_a_call_and_ctrl_c(backend: str) -> None:
         assert ended(process) == "\nkernl-rt: stopped; everything is closed\n"
 
 
+def test_a_server_that_records_says_so_and_a_killed_one_leaves_readable_files(tmp_path: Path) -> None:
+    with serving("--record", str(tmp_path / "calls")) as (process, url):
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            f"every call is RECORDED to a folder of its own in {tmp_path / 'calls'}: tell those who call\n"
+        )
+        with dial(url) as socket:
+            call = Call(socket)
+            name = call.hello()["session"]
+            call.say("text", text="what is the weather in paris")
+            call.listen("transcript", role="agent", final=True)
+            time.sleep(0.6)  # the files are written a few times a second
+            process.kill()
+    (folder,) = (tmp_path / "calls").iterdir()
+    assert folder.name.endswith(f"Z-{name}")
+    with wave.open(str(folder / "audio.wav")) as sound:
+        assert sound.getnchannels() == 2
+        assert sound.getnframes()
+    done = run("replay", "--redraw", folder)
+    assert (done.returncode, "Paris" in done.stdout) == (0, True), done.stderr
+
+
 def test_a_live_call_has_time_when_it_is_stopped_and_none_at_the_second_signal() -> None:
     with serving("--drain", "60", "--push-to-talk") as (process, url), dial(url) as socket:
         call = Call(socket)
@@ -90,6 +114,9 @@ def test_mistakes() -> None:
     done = run("serve", "--twilio", "--port", "0", TWILIO_AUTH_TOKEN="t0ken")
     assert done.returncode == 1
     assert "--public-url" in done.stderr
+    done = run("serve", "--port", "0", "--record", __file__)
+    assert done.returncode == 1
+    assert done.stderr == f"kernl-rt: calls cannot be recorded to {__file__}: File exists\n"
     with serving() as (_, url):
         done = run("serve", "--port", url.rpartition(":")[2])
         assert done.returncode == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_ctrl_c_ends_a_talk_over_portaudio(backend: str, tmp_path: Path) -> None
 
 @pytest.mark.anyio
 async def test_a_person_asks_a_tool_runs_the_answer_is_heard(
-    real_clock: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    real_clock: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Spoken words in at the microphone, real time, the simulator's real ears, and sound out at the loudspeaker."""
     if not (EspeakVoice.installed() and GrammarEars.installed()):
@@ -153,10 +154,11 @@ async def test_a_person_asks_a_tool_runs_the_answer_is_heard(
 
     card = FakeCard(hum=hum)
     channel = LocalChannel(card=card)
+    folder = tmp_path / "talk"
     shown = ""
     with anyio.fail_after(40):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_person.converse, parse(["talk", "--plain"]), channel)
+            tasks.start_soon(_person.converse, parse(["talk", "--plain", "--record", str(folder)]), channel)
             while "speak now" not in shown:
                 await anyio.sleep(0.05)
                 shown += capsys.readouterr().out
@@ -166,6 +168,12 @@ async def test_a_person_asks_a_tool_runs_the_answer_is_heard(
                 shown += capsys.readouterr().out
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
+    shown += capsys.readouterr().out
+    assert shown.index(f"this conversation is recorded to {folder}\n") < shown.index("speak now")
+    assert shown.endswith(f"the recording is in {folder}; 'kernl-rt replay {folder}' prints it\n")
+    words = json.loads((folder / "transcript.json").read_text("utf-8"))
+    assert [entry["who"] for entry in words["entries"]][:2] == ["human", "tool"]
+    assert (folder / "audio.wav").stat().st_size > 100_000
     assert "Headphones" in shown
     assert "you:   what is the weather in paris\n" in shown
     assert 'tool:  weather({"city":' in shown

@@ -27,6 +27,7 @@ from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.serve import Calls, _carriers, _phone
 from kernl_rt.serve._phone import telnyx_routes, twilio_routes, vonage_routes
 from kernl_rt.serve._stream_tokens import Announced, StreamTokens
+from kernl_rt.serve._waiting import WaitingRoom
 from kernl_rt.testing import FakeCarrier, ScriptedModel
 from kernl_rt.testing._carrier_words import Carrier
 
@@ -415,8 +416,8 @@ async def test_the_calls_of_the_application_are_held_and_counted() -> None:
         assert (calls.live, len(model.dials)) == (0, 1)
 
 
-async def test_strangers_take_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_phone, "_STARTING_MAX", 3)
+async def test_strangers_take_no_line_and_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_phone, "WaitingRoom", lambda: WaitingRoom(3))
     service = Service("telnyx", max_calls=1)
     token = await service.token()
     silent = [FakeCarrier("telnyx") for _ in range(3)]
@@ -426,8 +427,27 @@ async def test_strangers_take_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
             carrier.words.media = lambda audio, at_ms: "{}"  # type: ignore[method-assign]
             tasks.start_soon(dial, service.app, service.stream_path, carrier)
         await anyio.sleep(1)
-        assert (await service.stream(token)).wrong == ["503"]
-    assert (await service.stream(token)).wrong == ["101"]  # their ten seconds are over
+        assert (await service.stream(token)).wrong == ["101"]
+        gone = [carrier.closed for carrier in silent if carrier.closed is not None]
+        assert gone == [(1013, "others are waiting")]
+        await anyio.sleep(8)
+        assert len([carrier for carrier in silent if carrier.closed is None]) == 2
+        await anyio.sleep(2)  # their ten seconds are over
+        assert sorted(carrier.closed[0] for carrier in silent if carrier.closed) == [1008, 1008, 1013]
+
+
+async def test_two_streams_that_start_at_once_do_not_share_a_line(service: Service) -> None:
+    service = Service(service.carrier, max_calls=1, linger=5.0)
+    carriers = []
+    for call_id in ("CA1", "CA2"):
+        parameters = {"token": await service.token(call_id)}
+        carriers.append(FakeCarrier(service.carrier, call_id=call_id, parameters=parameters))
+    async with anyio.create_task_group() as tasks:
+        for carrier in carriers:
+            tasks.start_soon(dial, service.app, service.stream_path, carrier, service.upgrade)
+        await anyio.sleep(1)
+        assert len(service.served) == 1
+        assert [carrier.closed for carrier in carriers if carrier.closed] == [(1013, "all lines are busy")]
 
 
 async def test_a_message_too_large_or_too_many_close_the_stream(service: Service) -> None:

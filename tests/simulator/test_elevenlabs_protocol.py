@@ -131,6 +131,24 @@ async def test_a_call_waits_for_its_result() -> None:
         assert said["agent_response_event"]["agent_response"] == "Sunny."
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"expects_response": False},
+        {"parameters": {"type": "object", "properties": {}}},
+        {"name": 1, "expects_response": False},
+        {"name": "weather", "expects_response": "no"},
+        "weather",
+    ],
+)
+async def test_a_tool_without_a_name_is_refused(tool: object) -> None:
+    async with calling(make(), begin=False) as client:
+        await client.say({**BEGIN, "custom_llm_extra_body": {"tools": [tool]}})
+        with pytest.raises(ConnectionClosed, match=r"Invalid message.*custom_llm_extra_body\.tools") as caught:
+            await client.until("conversation_initiation_metadata")
+        assert caught.value.code == 1008
+
+
 async def test_only_the_events_that_were_asked_for() -> None:
     override = {"conversation": {"client_events": ["conversation_initiation_metadata", "agent_response"]}}
     async with calling(make("Yes."), conversation_config_override=override) as client:

@@ -71,7 +71,7 @@ def created(state: State, event: ResponseCreated, now: float) -> None:
         return
     if state.arbiter.running:
         # Some providers begin anew without ending what ran (xAI, when its turn detection changes its mind).
-        state.finished.append(state.arbiter.running)
+        state.finish(state.arbiter.running)
         state.fenced.discard(state.arbiter.running)
         state.playback.finish(state.arbiter.running)
     interruption.confirm(state, now)
@@ -264,7 +264,7 @@ def done(state: State, event: ResponseDone, now: float) -> None:
         if response.id in state.fenced:
             state.guardrails.abandon(response.id)
         state.fenced.discard(response.id)
-        state.finished.append(response.id)
+        state.finish(response.id)
     if state.holdback.holds(response.id or ""):
         state.holdback.add(event, response.id or "", 0, now)  # its sound first
     else:

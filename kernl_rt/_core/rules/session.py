@@ -145,6 +145,7 @@ def _connect_error(event: SessionError) -> ConnectError:
 def _too_many(state: State, now: float) -> bool:
     """A malformed frame now and then is lived with; a stream of them is no conversation."""
     state.malformed.append(now)
+    del state.malformed[: -MALFORMED - 1]
     return len(state.malformed) > MALFORMED and now - state.malformed[0] <= MALFORMED_SECONDS
 
 

@@ -157,13 +157,13 @@ class BrowserChannel(LinkChannel):
             with anyio.CancelScope(shield=True):
                 if code == 1011:
                     self.tell_problem("unavailable" if self._session is None else "failed")
-                await self._part(code)
+                await self._outbox.part(code)
 
-    async def turn_away(self, code: str = "unavailable") -> None:
+    async def turn_away(self, code: str = "unavailable", close_code: int = 1011) -> None:
         """End a call that no session was made for, and tell the page why; see :meth:`tell_problem`."""
         self.tell_problem(code)
         with anyio.CancelScope(shield=True):
-            await self._part(1011)
+            await self._outbox.part(close_code)
 
     def follow(self, session: BrowserSession) -> None:
         """Tell the page of ``session``, which is connected, and do what the page asks of it. :meth:`run` calls this."""
@@ -188,7 +188,7 @@ class BrowserChannel(LinkChannel):
         self.post(_wire.write(dict(message)), key=key)
 
     def tell_problem(self, code: str) -> None:
-        """Send the page an error: ``unavailable``, ``time_limit`` or ``failed``, with our words for it."""
+        """Send the page an error: ``unavailable``, ``busy``, ``time_limit`` or ``failed``, with our words for it."""
         self.tell(problem(code))
 
     @property

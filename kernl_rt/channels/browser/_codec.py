@@ -150,7 +150,11 @@ _PROBLEMS = {
     "tool": "A tool could not be run.",
     "playback": "The reply was too long to be played.",
     "channel": "The connection to this page has a problem.",
+    "recording": "This call is not recorded any more.",
+    "listener": "A part of this service failed. The call goes on.",
+    "session": "This service had a problem. The call goes on.",
     "unavailable": "The voice service cannot be reached now.",
+    "busy": "All lines are busy.",
     "time_limit": "The call has reached its time limit.",
     "failed": "The call ended because of a fault.",
 }

@@ -104,7 +104,7 @@ class WavChannel(RealtimeChannel):
             files.pop_all()
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # cancelled, too: the file is completed; the first error is the one to be told
             try:
                 line.close()
             except AudioFileError as second:

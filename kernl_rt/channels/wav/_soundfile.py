@@ -43,7 +43,7 @@ class SoundfileReader:
             except AudioFileError as error:
                 self._file.close()
                 raise AudioFileError(f"{path}: {error}") from None
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody gets the object that would close the file
             self._raw.close()
             raise
         self.rate: int = self._file.samplerate
@@ -108,7 +108,7 @@ class SoundfileWriter:
                 self._file: Any = self._soundfile.SoundFile(
                     self._raw.fileno(), "w", rate, 1, encoding, format=container, closefd=False
                 )
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody gets the object that would close the file
             self._raw.close()
             raise
 

@@ -10,6 +10,7 @@ from kernl_rt import RealtimeAgent, RealtimeSession
 from kernl_rt.abc import RealtimeModel
 from kernl_rt.channels import WavChannel
 from kernl_rt.cli._models import TRANSCRIBED, remote, remote_wanted, simulator_notice
+from kernl_rt.cli.talk._record import record, tell_recorded
 from kernl_rt.config import Voice
 from kernl_rt.events import AudioDelta, InputTranscript, Interrupted, OutputTranscript, SessionError
 from kernl_rt.exceptions import RealtimeError
@@ -31,9 +32,13 @@ async def talk_with_files(arguments: Namespace) -> int:
     conversation = Conversation()
     session = RealtimeSession(agent, channel=channel)
     session.on("event", conversation.take)
-    async with session:
-        # The channel hangs up when the reply has been heard; that ends the session.
-        await session.wait_closed()
+    record(session, arguments.record)
+    try:
+        async with session:
+            # The channel hangs up when the reply has been heard; that ends the session.
+            await session.wait_closed()
+    finally:
+        tell_recorded(session)
     if not conversation.received:
         raise RealtimeError(_no_reply(conversation))
     print(f"the reply is in {arguments.reply}")

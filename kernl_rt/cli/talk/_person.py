@@ -10,6 +10,7 @@ from kernl_rt.channels import LocalChannel
 from kernl_rt.cli._models import TRANSCRIBED, remote, remote_wanted, simulator_notice
 from kernl_rt.cli.demo._cast import Tools
 from kernl_rt.cli.talk._devices import ELSEWHERE, check_devices, find_devices
+from kernl_rt.cli.talk._record import record, tell_recorded
 from kernl_rt.cli.talk._view import View, screen
 from kernl_rt.config import Voice
 from kernl_rt.exceptions import MisconfiguredError
@@ -32,9 +33,10 @@ async def converse(arguments: Namespace, channel: RealtimeChannel) -> int:
     """Talk over ``channel`` until the session ends, or is cancelled."""
     is_remote = remote_wanted(arguments.model, arguments.base_url)
     model = remote(arguments.model, arguments.base_url) if is_remote else _simulator()
+    session = RealtimeSession(_agent(arguments, model, is_remote=is_remote), channel=channel)
+    record(session, arguments.record)
     shown = screen(plain=arguments.plain)
     view = View(shown, half_duplex=arguments.half_duplex)
-    session = RealtimeSession(_agent(arguments, model, is_remote=is_remote), channel=channel)
     session.on("event", view.take)
     try:
         async with session:
@@ -42,6 +44,7 @@ async def converse(arguments: Namespace, channel: RealtimeChannel) -> int:
             await session.wait_closed()
     finally:
         shown.close()
+        tell_recorded(session)
     return 0
 
 

@@ -125,4 +125,5 @@ MESSAGES: Final[dict[str, Check]] = {
     ),
 }
 check_sound: Check = record({"user_audio_chunk": TEXT}, ("user_audio_chunk",))
-check_tools: Check = list_of(MAPPING)
+_tool = record({"type": ANY, "name": TEXT, "description": ANY, "parameters": ANY, "expects_response": BOOL}, ("name",))
+check_tools: Check = list_of(_tool)
