@@ -72,7 +72,6 @@ class Runner:
     driver: Driver | None = field(default=None, init=False)
     _connecting: anyio.CancelScope | None = field(default=None, init=False)
     _close_reason: str | None = field(default=None, init=False)
-    _started: bool = field(default=False, init=False)
     _human: anyio.CancelScope | None = field(default=None, init=False)
     #: The user's functions have ended.
     _quiet: Latch = field(factory=Latch, init=False)
@@ -170,7 +169,6 @@ class Runner:
         """Until the session is over, and the user's functions have ended."""
         async with anyio.create_task_group() as nursery:
             try:
-                self._started = True
                 task_status.started()
                 await hosted(nursery, self._work(driver, nursery))
             finally:

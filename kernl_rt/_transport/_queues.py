@@ -78,7 +78,8 @@ class Inbox:
 
     async def take(self) -> list[str | bytes]:
         """Everything that is there; waits for the first. Nothing is taken when it is cancelled."""
-        await checkpoint_if_cancelled()
+        if self._messages or self._error is not None:
+            await checkpoint_if_cancelled()
         while not self._messages:
             if self._error is not None:
                 raise self.fresh_error()

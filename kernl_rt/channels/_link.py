@@ -98,6 +98,10 @@ class MessageReader:
         return tuple(self._messages)
 
 
+#: The position is reported so often while sound plays. What is exact is asked for when it counts: `clear` answers.
+_STEP_MS = 50.0
+
+
 class LinkChannel(RealtimeChannel):
     """A call over ``stream``, in the language of ``wire``. It owns the link from ``open`` on, and closes it.
 
@@ -154,7 +158,11 @@ class LinkChannel(RealtimeChannel):
                 + ", ".join(str(known) for known in dict.fromkeys((*self.input_formats, *self.output_formats)))
             )
         ledger = FarPlayout(
-            output_format, ahead_ms=self._send_ahead_ms, slack_ms=self._slack_ms, trust_ms=self._trust_ms
+            output_format,
+            ahead_ms=self._send_ahead_ms,
+            slack_ms=self._slack_ms,
+            trust_ms=self._trust_ms,
+            step_ms=_STEP_MS,
         )
         call = self._call = Call(
             input_format,

@@ -70,15 +70,12 @@ def test_the_memory_of_used_tokens_is_bounded_and_full_means_closed() -> None:
     assert own.redeem(token(own), HERE)
 
 
-@given(st.integers(0, 74), st.characters(codec="ascii"))
+@given(st.integers(0, 74), st.one_of(st.characters(codec="ascii"), st.sampled_from("+/-_=Aw")))
 def test_no_other_token_is_good(place: int, letter: str) -> None:
     own, _ = access()
     issued = token(own)
     forged = issued[:place] + letter + issued[place + 1 :]
-    # The last letter has bits that mean nothing: it may be written in several ways, but is used once all the same.
-    if own.redeem(forged, HERE):
-        assert forged == issued or place == len(issued) - 1
-        assert not own.redeem(issued, HERE)
+    assert own.redeem(forged, HERE) == (forged == issued)
 
 
 @given(st.text(max_size=200))

@@ -99,6 +99,8 @@ class BrowserAccess:
             raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (NotBase64, ValueError):
             return False
+        if urlsafe_b64encode(raw).decode().rstrip("=") != token:
+            return False  # the same bytes in other letters
         body, signature = raw[:-_DIGEST], raw[-_DIGEST:]
         if len(body) != _EXPIRES + _NONCE or not hmac.compare_digest(signature, self._sign(body, origin)):
             return False
