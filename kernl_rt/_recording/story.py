@@ -111,7 +111,7 @@ class Envelope:
     """Loudness over time in a bounded number of steps: their width doubles when they are too many."""
 
     def __init__(self, width: float = 0.05, most: int = 4_096) -> None:
-        self.width = width
+        self.width: float = width
         self._most = most
         self._steps: list[float] = []
 

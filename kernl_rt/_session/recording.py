@@ -112,7 +112,7 @@ class Recording:
 
     # -- the session's side -------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
+    async def _open(self) -> None:
         """Make the files before the session begins.
 
         Raises:
@@ -126,7 +126,7 @@ class Recording:
                 raise error
             raise MisconfiguredError(_reason(self.path, error)) from error
 
-    def begin(self, driver: Driver, model: str) -> None:
+    def _begin(self, driver: Driver, model: str) -> None:
         """From now on.
 
         Raises:
@@ -189,7 +189,7 @@ class Recording:
                 self._tap.end(anyio.current_time())
         self._writer.stop()
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Complete the files, within :data:`FINISH` seconds."""
         self._end()
         with anyio.CancelScope(shield=True):
@@ -224,7 +224,7 @@ class Recorder:
         recording = Recording(Path(path), title, self.disk, overwrite=overwrite)
         if self._driver is not None:
             self._driver.check_thread("record")
-            recording.begin(self._driver, self._model)
+            recording._begin(self._driver, self._model)
         self.current = recording
         self._begun = [one for one in self._begun if not one._writer.done.is_set()] + [recording]
         return recording
@@ -233,12 +233,12 @@ class Recorder:
         """The session's formats are known; nothing was sent yet."""
         self._driver, self._model = driver, model
         if self.current is not None and self.current.state == "waiting":
-            self.current.begin(driver, model)
+            self.current._begin(driver, model)
 
     async def __aenter__(self) -> Recorder:
         if self.current is not None and self.current.state == "waiting":
             try:
-                await self.current.open()
+                await self.current._open()
             except BaseException:  # cancelled, too: the thread that writes must not outlive the session
                 await self._close()
                 raise
@@ -252,7 +252,7 @@ class Recorder:
     async def _close(self) -> None:
         self._left = True
         for recording in self._begun:
-            await recording.close()
+            await recording._close()
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -22,7 +22,7 @@ The converters and the count of what was heard are the call's (``_call.py``), th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -127,8 +127,8 @@ class LinkChannel(RealtimeChannel):
         check_send_ahead(send_ahead_ms)
         if input_buffer_ms <= 0 or mark_ms <= 0:
             raise MisconfiguredError("input_buffer_ms and mark_ms must be greater than 0")
-        self.input_formats = offered([wire.input_format])
-        self.output_formats = offered([wire.output_format])
+        self.input_formats: Sequence[AudioFormat] = offered([wire.input_format])
+        self.output_formats: Sequence[AudioFormat] = offered([wire.output_format])
         self._stream = stream
         self._wire = wire
         self._received = tuple(received)

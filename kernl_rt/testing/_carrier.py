@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from kernl_rt.abc import MessageStream
 from kernl_rt.config import AudioFormat
 from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError
-from kernl_rt.testing._carrier_words import FORMATS, WORDS, Carrier, Order, WrongMessage
+from kernl_rt.testing._carrier_words import FORMATS, WORDS, Carrier, Order, Words, WrongMessage
 
 __all__ = ["FakeCarrier"]
 
@@ -134,7 +134,7 @@ class FakeCarrier:
         given = dict(parameters or {})
         if carrier == "vonage":
             given.setdefault("call_id", call_id)
-        self.words = WORDS[carrier](call_id, self.audio_format, given)
+        self.words: Words = WORDS[carrier](call_id, self.audio_format, given)
         self._latency, self._jitter, self._loss, self._reorder = latency, jitter, loss, reorder
         self._random = random.Random(seed)
         self._to_app, self._to_carrier = _Way(), _Way()

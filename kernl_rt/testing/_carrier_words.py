@@ -37,8 +37,8 @@ class Words(ABC):
     def __init__(self, call_id: str, audio_format: AudioFormat, parameters: Mapping[str, str]) -> None:
         self.call_id = call_id
         self.audio_format = audio_format
-        self.parameters = dict(parameters)
-        self.stream_id = f"stream-of-{call_id}"
+        self.parameters: dict[str, str] = dict(parameters)
+        self.stream_id: str = f"stream-of-{call_id}"
         self._sequence = 0
         self._chunk = 0
 

@@ -83,13 +83,13 @@ class BrowserWire:
     """One call. With ``push_to_talk`` sound counts only while the button is pressed."""
 
     #: The page has at least twice as much in hand; each message costs both sides a wake.
-    frame_ms = 40.0
+    frame_ms: float = 40.0
 
     def __init__(self, input_format: AudioFormat, output_format: AudioFormat, *, push_to_talk: bool = False) -> None:
         self.input_format = input_format
         self.output_format = output_format
         self.push_to_talk = push_to_talk
-        self.pressed = False
+        self.pressed: bool = False
         #: Messages that were not understood, or came when they mean nothing.
         self.ignored: int = 0
 

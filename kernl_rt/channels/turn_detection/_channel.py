@@ -66,8 +66,8 @@ class TurnDetectingChannel(RealtimeChannel):
         self.channel: RealtimeChannel = channel
         self.input_formats: Sequence[AudioFormat] = channel.input_formats
         self.output_formats: Sequence[AudioFormat] = channel.output_formats
-        self.live = channel.live
-        self.reports_playback = channel.reports_playback
+        self.live: bool = channel.live
+        self.reports_playback: bool = channel.reports_playback
         if detector is None:
             WebRtcDetector()  # says now that the extra is missing; the rate is not known yet
         self._detector: SpeechDetector | None = detector
