@@ -21,6 +21,7 @@ from kernl_rt._core.lanes import Outbox
 from kernl_rt._core.machine import SessionMachine, Settings
 from kernl_rt._core.rules.reply import PLAYBACK_LIMIT
 from kernl_rt._emitter import Emitter, Listener, name_of
+from kernl_rt._parking import Parking
 from kernl_rt._session.command import Command
 from kernl_rt._session.home import Home
 from kernl_rt._session.stream import Streams, topics_of
@@ -35,21 +36,16 @@ logger = logging.getLogger("kernl_rt")
 class Gate:
     """Where one task parks until there is something to do. Opening it never waits."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_parking",)
 
     def __init__(self) -> None:
-        self._event: anyio.Event | None = None
+        self._parking = Parking()
 
     def open(self) -> None:
-        if self._event is not None:
-            self._event.set()
+        self._parking.wake()
 
     async def wait(self) -> None:
-        self._event = anyio.Event()
-        try:
-            await self._event.wait()
-        finally:
-            self._event = None
+        await self._parking.park()
 
 
 class Driver:

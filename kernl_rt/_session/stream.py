@@ -25,6 +25,7 @@ import anyio
 from attrs import define, field
 
 from kernl_rt._emitter import EVERYTHING
+from kernl_rt._parking import Parking
 from kernl_rt.events import AudioDelta, EventsDropped
 from kernl_rt.exceptions import MisconfiguredError, SessionStateError, SlowConsumer
 
@@ -119,7 +120,7 @@ class EventStream:
         self._dropped: Counter[str] = Counter()
         self._slow = False
         self._closed = False
-        self._parked: anyio.Event | None = None
+        self._parked = Parking()
         self.room: Room = Room(self)
         self.dropped: int = 0
         self.peak: int = 0
@@ -163,13 +164,12 @@ class EventStream:
                 self._drop_sound()
         if len(buffer) > self.peak:
             self.peak = len(buffer)
-        if self._parked is not None:
-            self._parked.set()
+        self._parked.wake()
 
     def close(self) -> None:
         """No more events will come; what waits is still delivered."""
         self._closed = True
-        self._wake()
+        self._parked.wake()
         self.room.made()
 
     def discard(self) -> None:
@@ -178,10 +178,6 @@ class EventStream:
         self._sound = 0
         self._dropped.clear()
         self.close()
-
-    def _wake(self) -> None:
-        if self._parked is not None:
-            self._parked.set()
 
     def purge(self, response_id: str | None) -> None:
         """Sound of an interrupted reply is of no use to anybody any more."""
@@ -207,7 +203,7 @@ class EventStream:
             return False
         self._slow = True
         self._losses.slow += 1
-        self._wake()
+        self._parked.wake()
         return False
 
     def _drop_sound(self) -> None:
@@ -256,13 +252,9 @@ class EventStream:
                 )
             if self._closed:
                 raise StopAsyncIteration
-            if self._parked is not None:
+            if self._parked.taken:
                 raise SessionStateError("another task waits on this iterator; give each task its own session.events()")
-            self._parked = anyio.Event()
-            try:
-                await self._parked.wait()
-            finally:
-                self._parked = None
+            await self._parked.park()
 
 
 class Streams:

@@ -38,6 +38,8 @@ _TEXT, _BINARY = picows.WSMsgType.TEXT, picows.WSMsgType.BINARY
 _CLOSE, _PING, _PONG = 8, 9, 10
 #: Bytes that picows begins to read with: the larger part of what an idle link would hold.
 _READ_BUFFER = 2048
+#: Bytes that the system keeps for us: three seconds of what providers send at their fastest, at most.
+_RECEIVE_BUFFER = 256 * 2**10
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|$)")
 
 if TYPE_CHECKING:
@@ -327,6 +329,8 @@ async def _socket(address: Address) -> socket.socket:
         inner = stream.extra(SocketAttribute.raw_socket)
         raw = socket.fromfd(inner.fileno(), inner.family, inner.type)
         raw.setblocking(False)
+        # All that the system has is read at once, and its own idea of enough is megabytes.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         return raw
     except OSError as error:
         raise network_error(error, str(address)) from error

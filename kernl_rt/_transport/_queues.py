@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from kernl_rt._parking import Parking
 from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge, SessionStateError
 
 __all__ = ["READ_AHEAD", "Inbox", "Outbox"]
@@ -34,7 +35,7 @@ class Inbox:
         self._budget = budget
         self._max_messages = max_messages
         self._error: ConnectionClosed | MessageTooLarge | None = None
-        self._arrival: anyio.Event | None = None
+        self._arrival = Parking()
         self._room: anyio.Event | None = None
         #: Called when a receiver has made room.
         self.on_room: Callable[[], None] | None = None
@@ -58,15 +59,13 @@ class Inbox:
             return
         self._messages.append(message)
         self._size += len(message) + _OVERHEAD
-        if self._arrival is not None:
-            self._arrival.set()
+        self._arrival.wake()
 
     def end(self, error: ConnectionClosed | MessageTooLarge) -> None:
         """No more will come. What has arrived stays; only the first ``error`` counts."""
         if self._error is None:
             self._error = error
-            if self._arrival is not None:
-                self._arrival.set()
+            self._arrival.wake()
             self._made_room()
 
     def _made_room(self) -> None:
@@ -83,13 +82,9 @@ class Inbox:
         while not self._messages:
             if self._error is not None:
                 raise self.fresh_error()
-            if self._arrival is not None:
+            if self._arrival.taken:
                 raise SessionStateError("another task is already receiving from this stream")
-            self._arrival = anyio.Event()
-            try:
-                await self._arrival.wait()
-            finally:
-                self._arrival = None
+            await self._arrival.park()
         messages, self._messages = self._messages, []
         was_full = self.full
         self._size = 0

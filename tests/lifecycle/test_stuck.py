@@ -148,7 +148,9 @@ async def test_a_stuck_listener_is_logged_after_the_last_event(caplog: pytest.Lo
             call.session.on("response", deaf)
             await call.says(created())
             assert not await call.session.aclose(3), "it tells that something is left"
-    assert [r.getMessage().split(" still")[0] for r in caplog.records] == [f"listener {deaf.__qualname__}"]
+    # A busy machine may have more to say, of listeners that took long.
+    stuck = [message.split(" still")[0] for message in caplog.messages if " still" in message]
+    assert stuck == [f"listener {deaf.__qualname__}"]
     assert call.log[-1].status == "closed"
     assert call.seen(SessionStuck) == []
 
