@@ -30,9 +30,9 @@ if os.name != "posix":
     pytest.skip("signals, forks and limits are POSIX", allow_module_level=True)
 
 #: Real seconds in which a process must end; a busy machine is slow.
-#: Seconds by which a busy machine may be late.
-LATE = 0.3
 SOON = 5.0
+#: Real seconds by which a process on a busy machine may be late to look at the clock.
+LATE = 0.3
 
 PRELUDE = """
 import os, signal, sys, warnings
