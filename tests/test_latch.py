@@ -38,7 +38,8 @@ async def test_who_comes_later_does_not_wait_but_others_have_a_turn() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(other)
         with anyio.fail_after(1):
-            await latch.wait()
+            for _ in range(2):  # trio draws lots within a turn, not across turns
+                await latch.wait()
         turns.append("waiter")
     assert turns == ["other", "waiter"]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import picows
 from anyio.abc import SocketAttribute, TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from kernl_rt._latch import Latch
 from kernl_rt._transport._address import Address, Headers
@@ -202,7 +202,8 @@ class PicowsLink(Link, picows.WSListener):
         return await self._inbox.take()
 
     async def send(self, message: str | bytes) -> None:
-        await checkpoint()
+        # Nobody else is given a turn first: what stops a reply must not wait for one.
+        await checkpoint_if_cancelled()
         await self._drain()
         if self._inbox.error is not None or self._transport is None or self._transport.is_disconnected:
             raise self._closed_error()
