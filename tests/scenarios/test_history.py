@@ -278,12 +278,14 @@ async def test_a_refused_seed_is_reported_and_gone() -> None:
     model = ScriptedModel(acknowledge=False)
     agent: RealtimeAgent[Any] = RealtimeAgent(id="a", name="A", instructions="x", model=model)
     errors: list[SessionError] = []
+    seen = anyio.Event()
 
     async def play() -> None:
         peer = await model.accept()
         await peer.hear(SessionUpdate)
         peer.say(SessionUpdated(SessionInfo(id="s")))
         seed = await peer.hear(ItemCreate)
+        await seen.wait()
         peer.say(refusal("invalid_value", event_id=seed.event_id, message="too old"))
 
     async with anyio.create_task_group() as group:
@@ -292,6 +294,7 @@ async def test_a_refused_seed_is_reported_and_gone() -> None:
         session.on("error", errors.append)
         async with session:
             assert len(session.history) == 2
+            seen.set()
             await quiet()
             assert [item.id for item in session.history] == ["a1"]
     [error] = errors
