@@ -98,7 +98,7 @@ def browser(session: nox.Session) -> None:
     arguments = [word for word in session.posargs if word != "screenshot"]
     wanted = len(arguments) < len(session.posargs)
     picture = {"KERNL_RT_SCREENSHOT": str(ROOT / "docs" / "_static" / "browser.png")} if wanted else {}
-    python(session, "pytest", "-s", "tests/browser", *arguments, **picture)
+    python(session, "pytest", "-s", "tests/browser", *arguments, KERNL_RT_BROWSER="all", **picture)
 
 
 @nox.session
