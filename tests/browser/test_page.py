@@ -16,6 +16,7 @@ pytestmark = [needs_chromium, pytest.mark.timeout(60)]
 
 FRAME = 480
 TONE = array("h", (int(9_000 * math.sin(index / 8)) for index in range(24_000)))
+LONG = TONE * 15
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,8 @@ def test_a_browser_that_cannot_resample_a_microphone_is_resampled_for(page: Page
 
 def test_what_is_played_is_counted_and_a_clear_ends_it(page: Page) -> None:
     server = called(page)
-    server.play(TONE.tobytes())
+    # Much longer than the clear can take on a machine that does other things too.
+    server.play(LONG.tobytes())
     page.until("page.outputRms > 0.1", 5)
     page.until("page.samplesPlayed > 4800", 5)
     server.say("clear", clears=1)
@@ -101,7 +103,8 @@ def test_what_is_played_is_counted_and_a_clear_ends_it(page: Page) -> None:
     reports = server.texts("played")
     samples = [report["samples"] for report in reports]
     assert samples == sorted(samples)
-    assert len(TONE) == samples[-1] + clear["dropped"]
+    assert clear["dropped"] > 0
+    assert len(LONG) == samples[-1] + clear["dropped"]
     assert [report["clears"] for report in reports] == [0] * (len(reports) - 1) + [1]
     assert clear["rmsBefore"] > 0.1
     assert clear["toSilenceMs"] < 200
