@@ -8,7 +8,8 @@ Each class has a dotted ``kind``; those that a caller usually listens for also h
     ============  =====================================================================
     ``client``    what we say to the model
     ``server``    what the model says to us
-    ``records``   what that is made of: replies, sessions, usage
+    ``duplex``    what only a model says that listens and speaks at once
+    ``records``   what both are made of: replies, sessions, usage
     ``session``   what the session says of itself: status, interruptions, tool outcomes
     ``channel``   what the human's side reports: captured audio, playback, activity
     ============  =====================================================================

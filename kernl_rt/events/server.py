@@ -1,6 +1,10 @@
 """What the model says to us. Kinds are kernl's, with the gaps closed; deltas are partial, their finals follow.
 
 Ids are the provider's. ``content_index`` and ``output_index`` count from 0 within the item and the response.
+
+It is a long page, and one page: nothing but declarations, in the order in which a session meets them, that whoever
+writes a codec or a ``match`` looks up together. What they are made of stands in :mod:`kernl_rt.events.records`, what
+only full-duplex models say in :mod:`kernl_rt.events.duplex`.
 """
 
 from __future__ import annotations

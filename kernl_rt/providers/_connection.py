@@ -35,32 +35,35 @@ class Codec(Protocol):
         ...
 
 
+def _next_burst(unread: list[str | bytes], codec: Codec) -> list[ServerEvent]:
+    """What the next of these messages say. They are taken: no checkpoint may come before it is handed over."""
+    burst = unread[:BURST]
+    del unread[:BURST]
+    events: list[ServerEvent] = []
+    for message in burst:
+        events += codec.decode(message)
+    return events
+
+
 class CodecConnection(RealtimeConnection):
     """Speaks events over ``stream``, in the words of ``codec``. Whoever opened the stream closes it."""
 
     def __init__(self, stream: MessageStream, codec: Codec) -> None:
         self._stream = stream
         self._codec = codec
-        self._waiting: list[str | bytes] = []
+        self._unread: list[str | bytes] = []
 
     async def receive(self) -> Sequence[ServerEvent]:
-        decode = self._codec.decode
-        waiting = self._waiting
+        unread = self._unread
         while True:
-            if waiting:
+            if unread:
                 await checkpoint()
             else:
                 try:
-                    waiting.extend(await self._stream.receive())
+                    unread.extend(await self._stream.receive())
                 except ConnectionClosed as error:
                     raise self._meaning(error) from error
-            # No checkpoint from here on: what has been taken is handed over.
-            events: list[ServerEvent] = []
-            burst = waiting[:BURST]
-            del waiting[:BURST]
-            for message in burst:
-                events += decode(message)
-            if events:
+            if events := _next_burst(unread, self._codec):
                 return events
 
     async def send(self, event: ClientEvent) -> None:
@@ -100,6 +103,7 @@ class EchoingConnection(RealtimeConnection):
     def __init__(self, stream: MessageStream, codec: EchoingCodec) -> None:
         self._stream = stream
         self._codec = codec
+        self._unread: list[str | bytes] = []
         self._news: list[ServerEvent] = []
         self._waiting: anyio.CancelScope | None = None
         self._end: ConnectionClosed | None = None
@@ -115,18 +119,19 @@ class EchoingConnection(RealtimeConnection):
 
     async def _listen(self) -> None:
         """Until the stream gave something, ended, or an echo came first."""
-        messages: Sequence[str | bytes] = ()
-        try:
-            with anyio.CancelScope() as self._waiting:
-                messages = await self._stream.receive()
-        except ConnectionClosed as error:
-            self._end = error
-            self._news += self._codec.last_words(error)
-        finally:
-            self._waiting = None
-        # No checkpoint here: what has been taken from the stream is handed over.
-        for message in messages:
-            self._news += self._codec.decode(message)
+        unread = self._unread
+        if unread:
+            await checkpoint()
+        else:
+            try:
+                with anyio.CancelScope() as self._waiting:
+                    unread.extend(await self._stream.receive())
+            except ConnectionClosed as error:
+                self._end = error
+                self._news += self._codec.last_words(error)
+            finally:
+                self._waiting = None
+        self._news += _next_burst(unread, self._codec)
 
     async def send(self, event: ClientEvent) -> None:
         frames = self._codec.encode(event)

@@ -9,10 +9,9 @@ import msgspec
 
 from kernl_rt.exceptions import MisconfiguredError, ProtocolError
 
-__all__ = ["DEEPEST", "count_brackets", "parse", "read_object", "write_json"]
+__all__ = ["DEEPEST", "count_brackets", "read_object", "write_json"]
 
-#: The bare parser, for texts that have been looked at.
-parse: Callable[[str | bytes], Any] = msgspec.json.Decoder().decode
+_parse: Callable[[str | bytes], Any] = msgspec.json.Decoder().decode
 _write: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 #: The levels that a frame may have: whoever prints, compares or sends it again would recurse over it. The deepest of
@@ -33,7 +32,7 @@ def read_object(message: str | bytes) -> dict[str, Any]:
     if brackets > _MOST_HOLDERS:
         raise ProtocolError(f"the frame is nested too deeply, or holds more than {_MOST_HOLDERS} lists and objects")
     try:
-        frame = parse(message)
+        frame = _parse(message)
     except RecursionError:
         raise ProtocolError("the frame is nested too deeply") from None
     except msgspec.MsgspecError as error:

@@ -17,7 +17,8 @@ from kernl_rt.providers._fields import LIMIT, Struct
 
 __all__ = ["TypedReader"]
 
-_COUNT = Annotated[int, msgspec.Meta(ge=0, le=LIMIT)]
+#: Counts have a range, and a sound is always cut out before.
+_EXACT: dict[type, Any] = {int: Annotated[int, msgspec.Meta(ge=0, le=LIMIT)], bytes: Literal[""]}
 #: What the service adds to hide how long the words are; kept in ``extra`` as every key that no row claims.
 _PADDING = "obfuscation"
 
@@ -34,19 +35,19 @@ class TypedReader:
         self._decode = msgspec.json.Decoder(union).decode
 
     def _typed(self, struct: Struct) -> type[msgspec.Struct] | None:
-        fields: list[tuple[str, Any, Any]] = []
-        for _, attribute, kind, demanded in struct.plain_rows or ():
-            exact: Any = {bytes: Literal[""], int: _COUNT}.get(kind, kind)
-            fields.append((attribute, exact, msgspec.NODEFAULT if demanded else None))
-        if not fields:
+        rows = struct.plain_rows
+        if not rows:
             return None
-        names = {attribute: key for key, attribute, _, _ in struct.plain_rows or () if attribute != key}
+        fields: list[tuple[str, Any, Any]] = [
+            (attribute, _EXACT.get(kind, kind), msgspec.NODEFAULT if demanded else None)
+            for _, attribute, kind, demanded in rows
+        ]
         typed = msgspec.defstruct(
             struct.cls.__name__,
             [*fields, (_PADDING, str, None)],
             tag_field="type",
             tag=struct.type,
-            rename=names,
+            rename={attribute: key for key, attribute, _, _ in rows if attribute != key},
             forbid_unknown_fields=True,
             kw_only=True,
             gc=False,

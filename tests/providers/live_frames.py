@@ -10,6 +10,7 @@ from typing import Any
 
 from kernl_rt import events as ev
 from kernl_rt.config import PCM16_24K, SessionConfig, ToolDefinition
+from kernl_rt.items import ContentPart, Message
 from kernl_rt.providers.openai import LiveCodec
 from kernl_rt.providers.openai._live_config import Delegation
 
@@ -137,3 +138,15 @@ def decode(codec: LiveCodec, *frames: Frame) -> list[Any]:
 
 def said(codec: LiveCodec, event: Any) -> list[Frame]:
     return [json.loads(frame) for frame in codec.encode(event)]
+
+
+def kinds(events: list[Any]) -> list[str]:
+    return [event.kind for event in events]
+
+
+def only(events: list[Any], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def typed(text: str, id: str | None = "item_1") -> Message:
+    return Message("user", [ContentPart("input_text", text=text)], id=id)

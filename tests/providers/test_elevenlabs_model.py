@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import anyio
 import pytest
 
+from kernl_rt._transport.memory import memory_streams
+from kernl_rt.abc import MessageStream, RealtimeTransport
 from kernl_rt.config import (
     G711_ALAW,
     G711_ULAW,
     PCM16_16K,
     PCM16_24K,
     AudioFormat,
+    ConnectOptions,
     InputTranscription,
     McpServer,
     NoiseReduction,
@@ -27,7 +33,8 @@ from kernl_rt.config import (
     TurnDetection,
     Voice,
 )
-from kernl_rt.exceptions import MisconfiguredError
+from kernl_rt.events import SessionError
+from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError
 from kernl_rt.providers import elevenlabs
 
 
@@ -167,3 +174,33 @@ def test_a_single_reply_takes_no_wishes() -> None:
 async def test_no_signed_url(authenticate: Callable[[], Any], named: str) -> None:
     with pytest.raises(MisconfiguredError, match=named):
         await authenticate()
+
+
+class Near(RealtimeTransport):
+    """Leads to ``stream``."""
+
+    def __init__(self, stream: MessageStream) -> None:
+        self.stream = stream
+
+    def connect(self, url: str, **options: Any) -> nullcontext[MessageStream]:
+        return nullcontext(self.stream)
+
+
+@pytest.mark.anyio
+async def test_what_it_quotes_back_is_not_repeated() -> None:
+    ours, theirs = memory_streams()
+    model = elevenlabs.agent("agent_1", public=True, api_key="secret-key", headers={"x-token": "secret-token"})
+    options = ConnectOptions(headers={"x-call": "secret-call"})
+    quoted = "no: secret-key, secret-token, secret-call"
+    with anyio.fail_after(5):
+        async with model.connect(SessionConfig(), options, transport=Near(ours)) as connection:
+            await theirs.send(json.dumps({"type": "client_error", "error_event": {"code": 1000, "message": quoted}}))
+            (error,) = await connection.receive()
+            await theirs.aclose(1008, quoted)
+            (last,) = await connection.receive()
+            with pytest.raises(ConnectionClosed) as caught:
+                await connection.receive()
+    assert isinstance(error, SessionError)
+    assert isinstance(last, SessionError)
+    for said in (error.message, last.message, caught.value.reason):
+        assert "no: …, …, …" in said

@@ -25,7 +25,6 @@ __all__ = ["OPENAI", "Dialect", "OpenAICodec"]
 
 #: How far into a frame the sound may begin. All that OpenAI sends before it takes 240 bytes.
 _HEAD = 1024
-#: OpenAI's live models are read and written in the same way.
 
 
 class Dialect:
@@ -78,12 +77,12 @@ def _by_class(structs: Sequence[Struct]) -> dict[type, list[Struct]]:
     return table
 
 
-#: The beta protocol's word, which compatible services still use.
 OPENAI = Dialect(
     "OpenAI",
     SERVER,
     CLIENT,
     audio=AUDIO_DELTA,
+    # The beta protocol's word, which compatible services still use.
     aliases={"conversation.item.created": "conversation.item.added"},
 )
 
@@ -131,7 +130,7 @@ class OpenAICodec:
         try:
             frame = read_object(message)
             name = name_of(frame)
-            struct = self._dialect.server_by_type.get(name)
+            struct = dialect.server_by_type.get(name)
             if struct is None:
                 return (ev.RawServerEvent(name, frame, event_id=event_id_of(frame)),)
             event = _decode_struct(struct, frame, name)
@@ -141,7 +140,7 @@ class OpenAICodec:
             cause = ProtocolError(str(error))
             return (ev.SessionError(str(error), source="protocol", cause=cause, event_id=event_id_of(frame)),)
         if type(event) is ev.SessionError:
-            self._expired = self._expired or not self._dialect.expired.isdisjoint((event.code, event.type))
+            self._expired = self._expired or not dialect.expired.isdisjoint((event.code, event.type))
             event = attrs.evolve(event, message=self._redact(event.message))
         return (event,)
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
 
-from kernl_rt._transport._address import redact
+from kernl_rt._transport._address import prepare_headers, redact
 from kernl_rt.abc import RealtimeConnection, RealtimeModel, RealtimeTransport
 from kernl_rt.config import (
     PCM16_16K,
@@ -199,15 +199,15 @@ class ElevenLabsAgent(RealtimeModel):
         headers = merged_headers({}, self.headers, secret_headers(options.headers))
         limit = options.max_message_size
         async with transport.connect(url.reveal(), headers=headers, max_message_size=limit) as stream:
-            yield AgentsConnection(stream, self._codec(url))
+            yield AgentsConnection(stream, self._codec(_redactor(url, self._key(), headers)))
 
-    def _codec(self, url: Secret) -> AgentsCodec:
+    def _codec(self, redact: Callable[[str], str]) -> AgentsCodec:
         return AgentsCodec(
             self.options,
             defaults=self.config,
             input_format=self.input_format,
             output_format=self.output_format,
-            redact=_redactor(url, self._key()),
+            redact=redact,
         )
 
     async def _where(self, credential: Credential | None, timeout: float) -> Secret:
@@ -278,13 +278,14 @@ def _signed(secret: Secret) -> Secret:
     return secret
 
 
-def _redactor(url: Secret, key: Secret | None) -> Callable[[str], str]:
-    """Takes out of a text what must not be repeated: the key, and what the address is signed with."""
+def _redactor(url: Secret, key: Secret | None, headers: Headers) -> Callable[[str], str]:
+    """Takes out of a text what must not be repeated: the key, the headers, and what the address is signed with."""
+    in_headers = prepare_headers(headers).redact
     hidden = [] if key is None else [key]
     for name, value in parse_qsl(urlsplit(url.reveal()).query):
         if name not in ("agent_id", "environment", "branch_id") and len(value) > 7:
             hidden.append(Secret(value))
-    return lambda text: redact(text, [secret.reveal() for secret in hidden])
+    return lambda text: redact(in_headers(text), [secret.reveal() for secret in hidden])
 
 
 def _credential(answer: Mapping[str, Any]) -> Credential | ProtocolError:
