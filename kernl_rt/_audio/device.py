@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from kernl_rt._audio.elapsed import size_in
 from kernl_rt.config import AudioFormat
 
 __all__ = ["DeviceClock", "DevicePlayback"]
@@ -20,7 +21,6 @@ _DRIFT = 1e-3
 _PLAUSIBLE = 5.0
 #: Clocks that differ by this much more than before, in seconds, have been set anew.
 _JUMP = 1.0
-_EARLY = 1e-3
 
 
 class DeviceClock:
@@ -127,8 +127,7 @@ class DevicePlayback:
     def _part(self, now: float) -> int:
         """What of the block that plays now has been heard, in whole samples."""
         size, at = self._handed[0]
-        samples = int(max(now - at, 0.0) * self._device.rate + _EARLY)
-        return min(samples * self._device.sample_width, size)
+        return min(size_in(self._device, now - at), size)
 
     def _in_session(self, reached: int) -> int:
         device, session = self._base

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from kernl_rt._audio.elapsed import size_in
 from kernl_rt.config import AudioFormat
 
 __all__ = ["FarPlayout"]
-
-#: A part of a sample by which a timer may be early: floats do not hit deadlines exactly.
-_EARLY = 1e-3
 
 
 class FarPlayout:
@@ -136,7 +134,7 @@ class FarPlayout:
 
     def advance(self, now: float) -> None:
         """Time has passed."""
-        reached = min(self._by_clock(self._anchor, self._anchored, now), self._limit)
+        reached = min(self._anchored + size_in(self.audio_format, now - self._anchor), self._limit)
         if reached > self.heard:
             self.heard = reached
         if self._trust is None and self.heard > self.confirmed:
@@ -224,11 +222,7 @@ class FarPlayout:
         return limit
 
     def _pace(self, now: float) -> int:
-        return min(self._by_clock(self._pace_anchor, self._paced, now), self.sent)
-
-    def _by_clock(self, anchor: float, anchored: int, now: float) -> int:
-        samples = int(max(now - anchor, 0.0) * self.audio_format.rate + _EARLY)
-        return anchored + samples * self.audio_format.sample_width
+        return min(self._paced + size_in(self.audio_format, now - self._pace_anchor), self.sent)
 
     def _sound_of(self, far: int) -> int:
         """What sound the first ``far`` bytes for the link, since the last clear, were made of."""

@@ -11,7 +11,13 @@ from kernl_rt._audio.pcm import Level, level
 from kernl_rt.config import AudioFormat
 from kernl_rt.exceptions import MisconfiguredError
 
-__all__ = ["LevelMeter", "NoiseFloor"]
+__all__ = ["LevelMeter", "NoiseFloor", "level_in"]
+
+
+def level_in(audio_format: AudioFormat, audio: bytes) -> Level:
+    """The level of sound in any format; whole samples."""
+    encoding = audio_format.encoding
+    return level(audio if encoding == "pcm16" else g711.decode(audio, encoding))
 
 
 class LevelMeter:
@@ -31,7 +37,7 @@ class LevelMeter:
 
     def push(self, audio: bytes | bytearray | memoryview) -> list[Level]:
         """More sound; gives the level of every window that is now whole, in order."""
-        levels = [self._measure(window) for window in self._windows.push(audio)]
+        levels = [level_in(self.audio_format, window) for window in self._windows.push(audio)]
         if levels:
             self.level = levels[-1]
         return levels
@@ -40,10 +46,6 @@ class LevelMeter:
         """Forget the part of a window that waits, and show silence."""
         self._windows.clear()
         self.level = Level()
-
-    def _measure(self, window: bytes) -> Level:
-        encoding = self.audio_format.encoding
-        return level(window if encoding == "pcm16" else g711.decode(window, encoding))
 
 
 class NoiseFloor:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from attrs import frozen
 
+from kernl_rt._audio.elapsed import size_in
 from kernl_rt.config import AudioFormat
 from kernl_rt.exceptions import SessionStateError
 
@@ -18,9 +19,6 @@ __all__ = ["Heard", "Pace", "Playout"]
 
 #: ``"realtime"``: by the clock. ``"instant"``: heard as soon as it is sent. ``"manual"``: heard when somebody says so.
 Pace: TypeAlias = Literal["realtime", "instant", "manual"]
-
-#: A part of a sample by which a timer may be early: floats do not hit deadlines exactly.
-_EARLY = 1e-3
 
 
 @frozen
@@ -91,9 +89,7 @@ class Playout:
         """Time has passed. Gives what was heard meanwhile, in order."""
         if self.pace != "realtime" or not self.pending:
             return []
-        width = self.audio_format.sample_width
-        samples = int((now - self._anchor) * self.audio_format.rate + _EARLY)
-        reached = min(self._anchored + samples * width, self.sent)
+        reached = min(self._anchored + size_in(self.audio_format, now - self._anchor), self.sent)
         if reached <= self.heard:
             return []
         return self._hear(reached - self.heard, self.time_of(self.heard))

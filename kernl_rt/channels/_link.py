@@ -21,7 +21,6 @@ The converters and the count of what was heard are the call's (``_call.py``), th
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -30,7 +29,7 @@ from anyio.lowlevel import checkpoint
 from attrs import frozen
 
 from kernl_rt._audio.farplay import FarPlayout
-from kernl_rt._audio.formats import offered
+from kernl_rt._audio.formats import check_offered, offered
 from kernl_rt._transport._scope import bare_task_group
 from kernl_rt.abc import MessageStream, RealtimeChannel
 from kernl_rt.channels._call import Call
@@ -55,7 +54,7 @@ from kernl_rt.exceptions import (
     SessionStateError,
 )
 
-__all__ = ["LinkChannel", "LinkStatistics", "MessageReader"]
+__all__ = ["LinkChannel", "LinkStatistics"]
 
 
 @frozen
@@ -77,25 +76,6 @@ class LinkStatistics:
     clears: int
     stale: int
     excess: int
-
-
-class MessageReader:
-    """Reads a link message by message, for a handshake before the channel exists. ``rest`` is for the channel."""
-
-    def __init__(self, stream: MessageStream) -> None:
-        self._stream = stream
-        self._messages: deque[Message] = deque()
-
-    async def next(self) -> Message:
-        """The next message. Cancelling it loses nothing. Raises as :meth:`~kernl_rt.abc.MessageStream.receive`."""
-        while not self._messages:
-            self._messages.extend(await self._stream.receive())
-        return self._messages.popleft()
-
-    @property
-    def rest(self) -> tuple[Message, ...]:
-        """What arrived and was not read."""
-        return tuple(self._messages)
 
 
 #: The position is reported so often while sound plays. What is exact is asked for when it counts: `clear` answers.
@@ -149,14 +129,11 @@ class LinkChannel(RealtimeChannel):
 
     @asynccontextmanager
     async def open(self, input_format: AudioFormat, output_format: AudioFormat) -> AsyncIterator[None]:
-        name = type(self).__name__
         if self._call is not None:
+            name = type(self).__name__
             raise SessionStateError(f"this {name} has been opened before: a channel is one call, make one for each")
-        if input_format not in self.input_formats or output_format not in self.output_formats:
-            raise MisconfiguredError(
-                f"this {name} cannot give {input_format} and take {output_format}: it offers "
-                + ", ".join(str(known) for known in dict.fromkeys((*self.input_formats, *self.output_formats)))
-            )
+        check_offered(input_format, self.input_formats, "input")
+        check_offered(output_format, self.output_formats, "output")
         ledger = FarPlayout(
             output_format,
             ahead_ms=self._send_ahead_ms,
@@ -280,7 +257,7 @@ class LinkChannel(RealtimeChannel):
             self.give_up("it reports more events than can be followed")
         self._news.open()
 
-    def hang_up(self, reason: str = "") -> None:
+    def hang_up(self) -> None:
         """The human has left: ``receive`` gives what was said before, then raises ``anyio.EndOfStream``."""
         self._end(None)
 
@@ -354,22 +331,22 @@ class LinkChannel(RealtimeChannel):
                         self.report(captured)
                 case Played():
                     call.ledger.played(value.size, value.clears, now)
-                    self._confirmed(call)
+                    self._confirmed(call, now)
                 case Echoed():
                     call.ledger.echoed(value.name, now)
-                    self._confirmed(call)
+                    self._confirmed(call, now)
                 case AudioPlayed() | ActivityStarted() | ActivityEnded() | DtmfPressed():
                     self.report(value)
                 case Answer():
                     for answer in value.messages:
                         self.post(answer)
                 case Left():
-                    self.hang_up(value.reason)
+                    self.hang_up()
                 case _:
                     self.on_control(value)
 
-    def _confirmed(self, call: Call) -> None:
-        call.advance(anyio.current_time())
+    def _confirmed(self, call: Call, now: float) -> None:
+        call.advance(now)
         self._news.open()
         self._outbox.room.open()
 

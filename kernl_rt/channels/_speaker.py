@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from kernl_rt._audio.framing import Framer
 from kernl_rt._audio.playout import Heard, Pace, Playout
+from kernl_rt.channels._gate import Gate
 from kernl_rt.config import AudioFormat
 from kernl_rt.events import AudioPlayed
 from kernl_rt.exceptions import MisconfiguredError
@@ -54,7 +55,7 @@ class Speaker:
         self._cleared = 0  # counts calls of clear: a send that sees it change drops the rest of its sound
         self._failure: Exception | None = None
         self._ended = False
-        self._changed = anyio.Event()
+        self._changed = Gate()
         self.last_sent_at: float | None = None
         self.discarded: int = 0  # bytes sent after the end
 
@@ -62,17 +63,11 @@ class Speaker:
 
     def notify(self) -> None:
         """Wake everybody who waits: something changed."""
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.open()
 
     async def wait(self, until: float | None) -> None:
         """Until something changes, or the moment ``until``."""
-        changed = self._changed
-        if until is None:
-            await changed.wait()
-            return
-        with anyio.CancelScope(deadline=until):
-            await changed.wait()
+        await self._changed.wait(until)
 
     # -- the channel's verbs ------------------------------------------------------------------------------------------
 

@@ -47,8 +47,6 @@ class Answer:
 class Left:
     """The human has left; what was said before still counts."""
 
-    reason: str = ""
-
 
 class Wire(Protocol):
     """A channel's pure codec. The formats are the far end's own, and are known when the channel is made."""

@@ -145,7 +145,7 @@ class _Desk:
     async def credential(self, request: Request) -> Response:
         """A short-lived key of the provider's."""
         assert self._model is not None
-        if self._access.issue(_origin(request)) is None or not await self._authorized(request):
+        if _origin(request) not in self._access.origins or not await self._authorized(request):
             return _json({"error": "forbidden"}, 403)
         if not self._minting.take(1, anyio.current_time()):
             return _json({"error": "too many credentials were asked for"}, 429, **{"retry-after": "1"})

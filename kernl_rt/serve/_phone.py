@@ -110,15 +110,13 @@ def vonage_routes(
 class _Lines:
     """The calls of one carrier."""
 
-    def __init__(
-        self, carrier: PhoneCarrier, on_call: Calls | OnCall, max_calls: int, tokens: StreamTokens | None = None
-    ) -> None:
+    def __init__(self, carrier: PhoneCarrier, on_call: Calls | OnCall, max_calls: int) -> None:
         if max_calls < 1:
             raise MisconfiguredError(f"max_calls={max_calls!r} would answer nobody")
         self._carrier = carrier
         self._on_call = on_call
         self._max_calls = max_calls
-        self._tokens = tokens or StreamTokens()
+        self._tokens = StreamTokens()
         self._calls = 0
         # Streams that have not shown their token: strangers wait here, and take no line from a caller.
         self._starting = WaitingRoom()

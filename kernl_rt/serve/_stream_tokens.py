@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 
 import anyio
 from attrs import frozen
 
+from kernl_rt.channels._lapsing import Lapsing
 from kernl_rt.exceptions import MisconfiguredError
 
 __all__ = ["Announced", "StreamTokens"]
@@ -28,16 +28,10 @@ class Announced:
     to_number: str = ""
 
 
-@frozen
-class _Pending:
-    announced: Announced
-    expires: float
-
-
 class StreamTokens:
     """Mints and redeems. Tokens live for ``ttl`` seconds; a call's id is remembered for ``remember`` seconds.
 
-    At most ``most`` ids are kept; beyond, the oldest is forgotten, so that memory stays bounded.
+    At most ``most`` of either are kept; beyond, the oldest is forgotten, so that memory stays bounded.
     """
 
     def __init__(
@@ -50,46 +44,34 @@ class StreamTokens:
     ) -> None:
         if not 0 < ttl <= remember or most < 1:
             raise MisconfiguredError("tokens must live for a while, and ids be remembered for longer")
-        self._ttl = ttl
-        self._remember = remember
-        self._most = most
         self._clock = clock
         # By digest: that a token is there is not told by how long the look-up takes.
-        self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._pending: Lapsing[bytes, Announced] = Lapsing(ttl, most)
+        self._seen: Lapsing[str, None] = Lapsing(remember, most)
 
     @property
     def pending(self) -> int:
         """Tokens that were minted and not shown, and still live."""
-        self._forget(self._clock())
+        self._pending.forget(self._clock())
         return len(self._pending)
 
     def mint(self, announced: Announced) -> str | None:
         """A new token for a call; ``None`` where this call has had one: the webhook is being replayed."""
         now = self._clock()
-        self._forget(now)
+        self._pending.forget(now)
+        self._seen.forget(now)
         if not announced.call_id or announced.call_id in self._seen:
             return None
-        while len(self._seen) >= self._most:
-            self._seen.popitem(last=False)
-        self._seen[announced.call_id] = now + self._remember
+        self._seen.put(announced.call_id, None, now)
         token = secrets.token_urlsafe(32)
-        self._pending[_digest(token)] = _Pending(announced, now + self._ttl)
+        self._pending.put(_digest(token), announced, now)
         return token
 
     def redeem(self, token: str, call_id: str) -> Announced | None:
         """The call that ``token`` was minted for, if it is ``call_id``'s. A token that was shown is used up."""
-        self._forget(self._clock())
-        pending = self._pending.pop(_digest(token), None)
-        if pending is None or not _same(pending.announced.call_id, call_id):
-            return None
-        return pending.announced
-
-    def _forget(self, now: float) -> None:
-        while self._pending and next(iter(self._pending.values())).expires <= now:
-            self._pending.popitem(last=False)
-        while self._seen and next(iter(self._seen.values())) <= now:
-            self._seen.popitem(last=False)
+        self._pending.forget(self._clock())
+        announced = self._pending.pop(_digest(token))
+        return announced if announced is not None and _same(announced.call_id, call_id) else None
 
 
 def _digest(token: str) -> bytes:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import anyio
 
-from kernl_rt._transport.memory import MemoryStream, memory_streams
+from kernl_rt._transport.memory import memory_streams
 from kernl_rt.abc import RealtimeChannel
 from kernl_rt.channels.browser import BrowserChannel, BrowserWire
 from kernl_rt.config import PCM16_24K, AudioFormat
 from kernl_rt.exceptions import ConnectionClosed
 
 
+class Line(Protocol):
+    """A link, as much of it as a page needs."""
+
+    async def receive(self) -> Sequence[str | bytes]: ...
+    async def send(self, message: str | bytes) -> None: ...
+
+
 class Page:
     """``heard`` is what came out of its loudspeaker, ``messages`` what the server told it."""
 
-    def __init__(self, stream: MemoryStream, audio_format: AudioFormat = PCM16_24K) -> None:
+    def __init__(self, stream: Line, audio_format: AudioFormat = PCM16_24K) -> None:
         self.stream = stream
         self.audio_format = audio_format
         self.queue = bytearray()

@@ -7,12 +7,20 @@ from typing import Any
 
 import anyio
 from attrs import define
+from serve.clients import scope_of
 
 from kernl_rt.exceptions import ConnectionClosed
 from kernl_rt.testing import FakeCarrier
 
 Headers = Sequence[tuple[bytes, bytes]]
 App = Any
+
+
+def _scope(kind: str, path: str, headers: Headers, **more: Any) -> dict[str, Any]:
+    """Behind a proxy, which speaks no TLS: what a request says of its address is the proxy's."""
+    said = [(name.decode(), value.decode("latin-1")) for name, value in headers]
+    proxied = {"scheme": "http" if kind == "http" else "ws", "server": ("10.0.0.1", 8080), "client": ("10.0.0.2", 1234)}
+    return scope_of(kind, path, said, **proxied, **more)
 
 
 @define
@@ -31,19 +39,7 @@ async def post(
 ) -> Answered:
     """``body`` may be (seconds to wait, chunk) …"""
     chunks = list([(0.0, body)] if isinstance(body, bytes) else body)
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "headers": [(name.lower(), value) for name, value in headers],
-        "scheme": "http",
-        "server": ("10.0.0.1", 8080),
-        "client": ("10.0.0.2", 1234),
-    }
+    scope = _scope("http", path, headers, method=method, query_string=query.encode())
     answer = Answered(0, b"")
 
     async def receive() -> MutableMapping[str, Any]:
@@ -65,20 +61,8 @@ async def post(
 
 async def dial(app: App, path: str, carrier: FakeCarrier, headers: Headers = (), *, extension: bool = True) -> int:
     """``carrier`` opens its stream at ``path`` and carries the call to its end: the HTTP status of the upgrade."""
-    scope = {
-        "type": "websocket",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(name.lower(), value) for name, value in headers],
-        "scheme": "ws",
-        "server": ("10.0.0.1", 8080),
-        "client": ("10.0.0.2", 1234),
-        "subprotocols": [],
-        "extensions": {"websocket.http.response": {}} if extension else {},
-    }
+    extensions: dict[str, Any] = {"websocket.http.response": {}} if extension else {}
+    scope = _scope("websocket", path, headers, subprotocols=[], extensions=extensions)
     status = 0
     waiting: list[str | bytes] = []
     connected = False

@@ -494,6 +494,7 @@ def test_memory_of_calls_is_bounded() -> None:
     tokens = StreamTokens(most=3, remember=100.0, clock=lambda: now[0])
     for number in range(5):
         assert tokens.mint(Announced(str(number)))
+    assert tokens.pending == 3
     assert [tokens.mint(Announced(str(number))) is None for number in (4, 3, 2)] == [True] * 3
     assert tokens.mint(Announced("0"))  # forgotten: the oldest of more than were to be kept
     now[0] = 100.0

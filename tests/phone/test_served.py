@@ -11,13 +11,13 @@ import anyio
 import httpx
 import pytest
 from phone.lines import tone
+from serve.browsers import serving
 from twilio.request_validator import RequestValidator
 
 from kernl_rt import RealtimeAgent, serve
 from kernl_rt._transport import WebSocketTransport
 from kernl_rt.config import G711_ULAW
 from kernl_rt.exceptions import ConnectError, ConnectionClosed
-from kernl_rt.serve import _run
 from kernl_rt.simulator import Simulator
 from kernl_rt.testing import FakeCarrier
 
@@ -36,20 +36,8 @@ async def served(simulator: Simulator) -> AsyncIterator[str]:
     calls = serve.Calls(agent)
     routes = serve.twilio_routes(calls, auth_token=TOKEN, public_url=HERE)
     application = serve.app(calls, origins=[HERE], routes=routes)
-    own = _run.listening_socket("127.0.0.1", 0)
-    address = "{}:{}".format(*own.getsockname())
-    stop, ready = anyio.Event(), anyio.Event()
-    async with anyio.create_task_group() as tasks:
-
-        async def run() -> None:
-            await _run.run(application, own, stop.wait, started=ready.set)
-
-        tasks.start_soon(run)
-        await ready.wait()
-        try:
-            yield address
-        finally:
-            stop.set()
+    async with serving(lambda _: application) as url:
+        yield url.removeprefix("http://")
 
 
 async def ring(address: str) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""A page on a real socket, with the ``websockets`` client, in a thread of its own: it plays by the clock."""
+"""A server on a real socket, and a page in a thread of its own, by the ``websockets`` client: it plays by the clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,33 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import anyio
+from starlette.types import ASGIApp
 from websockets.sync.client import connect
 
+from kernl_rt.serve import _run
+
 TIMEOUT = 30.0
+
+
+@asynccontextmanager
+async def serving(application: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
+    """An application under anycorn, which is made of the URL at which it will be: that URL."""
+    own = _run.listening_socket("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{own.getsockname()[1]}"
+    stop, started = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(_run.run, application(url), own, stop.wait, started=started.set))
+        await started.wait()
+        try:
+            yield url
+        finally:
+            stop.set()
 
 
 def http(method: str, url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:

@@ -175,6 +175,11 @@ class Visitor:
         hello = {"type": "hello", "version": 1, "input_rates": [24_000], "output_rates": [24_000], **fields}
         await self.send(json.dumps(hello))
 
+    async def greet(self, **fields: Any) -> None:
+        """Say hello, and be told that the call is ready."""
+        await self.hello(**fields)
+        assert json.loads((await self.receive())[0])["type"] == "ready"
+
     def leave(self, code: int = 1001) -> None:
         self._to_app.put({"type": "websocket.disconnect", "code": code})
         self._close(code)

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from channels.pages import Page
 from phone.lines import tone
-from serve.test_app import SOUND, World, settle
+from serve.worlds import SOUND, World, paging
 
 from kernl_rt import Drain, RealtimeAgent, RealtimeSession
 from kernl_rt.abc import RealtimeChannel
@@ -55,13 +55,8 @@ def inside(folder: Path) -> list[Path]:
 async def call(world: World) -> Page:
     """A page calls, asks something, hears the answer's beginning, and leaves."""
     visitor = await world.visitor()
-    page = Page(visitor)  # type: ignore[arg-type]
     with anyio.fail_after(100):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(settle, visitor)
-            tasks.start_soon(page.run)
-            await visitor.hello()
-            await page.wait_told("ready")
+        async with paging(visitor) as page:
             await page.speak(SOUND)
             await page.wait_told("transcript", role="agent", final=True)
             visitor.leave()
@@ -123,12 +118,7 @@ async def test_a_disk_that_refuses_costs_the_recording_and_not_the_call(
     (tmp_path / "calls").write_text("a file, where the folder was", "utf-8")
     async with World(calls=calls).started() as world:
         visitor = await world.visitor()
-        page = Page(visitor)  # type: ignore[arg-type]
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(settle, visitor)
-            tasks.start_soon(page.run)
-            await visitor.hello()
-            await page.wait_told("ready")
+        async with paging(visitor) as page:
             recording = sessions.made[0].recording
             assert recording is not None
             await recording.wait_closed()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,8 @@ import anyio
 import anyio.to_thread
 import pytest
 import uvicorn
-from serve.browsers import Call, dial, http
+from serve.browsers import Call, dial, http, serving, token_of
+from serve.worlds import SOUND
 from starlette.applications import Starlette
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -23,8 +24,6 @@ from kernl_rt.serve import _run, app
 from kernl_rt.simulator import ScriptedEars, Simulator
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
-
-SOUND = (b"\x00\x20" * 60 + b"\x00\xe0" * 60) * 100 + bytes(48_000)
 
 
 @tool
@@ -43,20 +42,6 @@ def application(url: str, **options: Any) -> Starlette:
         config=SessionConfig(transcription=InputTranscription(model="whisper-1")),
     )
     return app(agent, origins=[url], **options)
-
-
-@asynccontextmanager
-async def served(**options: Any) -> AsyncIterator[str]:
-    own = _run.listening_socket("127.0.0.1", 0)
-    url = f"http://127.0.0.1:{own.getsockname()[1]}"
-    stop, started = anyio.Event(), anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(_run.run, application(url, **options), own, stop.wait, started=started.set))
-        await started.wait()
-        try:
-            yield url
-        finally:
-            stop.set()
 
 
 def conversation(url: str) -> None:
@@ -102,15 +87,13 @@ def too_large(url: str) -> None:
 
 async def test_a_conversation_under_anycorn() -> None:
     with anyio.fail_after(50):
-        async with served() as url:
+        async with serving(application) as url:
             for work in (conversation, refusals, too_large):
                 await anyio.to_thread.run_sync(work, url)
 
 
 async def test_one_call_too_many_under_anycorn() -> None:
     def calls(url: str) -> None:
-        from serve.browsers import token_of
-
         spare = token_of(url)
         with dial(url) as socket:
             Call(socket).hello()
@@ -120,7 +103,7 @@ async def test_one_call_too_many_under_anycorn() -> None:
             assert refused.value.response.status_code == 503
 
     with anyio.fail_after(50):
-        async with served(max_sessions=1) as url:
+        async with serving(partial(application, max_sessions=1)) as url:
             await anyio.to_thread.run_sync(calls, url)
 
 

@@ -9,7 +9,8 @@ import anyio
 from attrs import evolve
 
 from kernl_rt.abc import MessageStream
-from kernl_rt.channels._link import LinkChannel, MessageReader
+from kernl_rt.channels._handshake import MessageReader
+from kernl_rt.channels._link import LinkChannel
 from kernl_rt.channels._phone._wire import PhoneCall, PhoneCounts
 from kernl_rt.channels._wire import Message, Wire
 from kernl_rt.exceptions import ChannelError, ConnectionClosed, MisconfiguredError, ProtocolError

@@ -137,7 +137,7 @@ class MediaStreamWire:
         if not self._is_ours(frame):
             return ()
         self._stopped = True
-        return (Left("the carrier ended the stream"),)
+        return (Left(),)
 
     def _is_ours(self, frame: dict[str, Any]) -> bool:
         if self.call is None:

@@ -9,10 +9,10 @@ import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from kernl_rt.channels._lapsing import Lapsing
 from kernl_rt.channels.browser._wire import SUBPROTOCOL, TOKEN_PREFIX
 from kernl_rt.config import Secret
 from kernl_rt.exceptions import MisconfiguredError
@@ -63,10 +63,9 @@ class BrowserAccess:
             raise MisconfiguredError("a secret of fewer than 32 bytes can be guessed: use secrets.token_bytes(32)")
         self._key = secrets.token_bytes(32) if key is None else key
         self._lifetime = lifetime
-        self._max_used = max_used
         self._clock = clock
-        self._used: set[bytes] = set()
-        self._expiring: deque[tuple[float, bytes]] = deque()
+        # Used later is not expiring later: each is kept for a whole lifetime, which is long enough for any.
+        self._used: Lapsing[bytes, None] = Lapsing(lifetime, max_used)
 
     def issue(self, origin: str | None) -> Mapping[str, Any] | None:
         """A token for a page of ``origin`` (the header of its request): ``{"token": …, "expires_in": …}``, to be sent
@@ -106,14 +105,11 @@ class BrowserAccess:
             return False
         now = self._clock()
         expires = int.from_bytes(body[:_EXPIRES], "big") / 1000
-        while self._expiring and self._expiring[0][0] <= now:
-            self._used.discard(self._expiring.popleft()[1])
+        self._used.forget(now)
         # A full list refuses: forgetting a used token would let it in again.
-        if expires <= now or body in self._used or len(self._used) >= self._max_used:
+        if expires <= now or body in self._used or self._used.full:
             return False
-        self._used.add(body)
-        # Used later is not expiring later: it is kept for a whole lifetime, which is long enough for any.
-        self._expiring.append((now + self._lifetime, body))
+        self._used.put(body, None, now)
         return True
 
     def _sign(self, body: bytes, origin: str) -> bytes:

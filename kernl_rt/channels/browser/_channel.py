@@ -11,11 +11,12 @@ import anyio
 
 from kernl_rt.abc import MessageStream
 from kernl_rt.channels._asgi import AsgiStream, refuse
-from kernl_rt.channels._link import LinkChannel, MessageReader
+from kernl_rt.channels._handshake import MessageReader
+from kernl_rt.channels._link import LinkChannel
 from kernl_rt.channels._wire import Message
 from kernl_rt.channels.browser import _wire
 from kernl_rt.channels.browser._access import BrowserAccess
-from kernl_rt.channels.browser._codec import BrowserWire, Interruption, Mirror, Muting, Posted, Typed, agreed, problem
+from kernl_rt.channels.browser._codec import BrowserWire, Interruption, Mirror, Muting, Typed, agreed, problem
 from kernl_rt.exceptions import ChannelError, ConnectionClosed, ProtocolError
 
 __all__ = ["BrowserChannel", "BrowserSession", "BrowserWebSocket"]
@@ -212,10 +213,7 @@ class BrowserChannel(LinkChannel):
 
     def _mirrored(self, event: object) -> None:
         for posted in self._mirror.messages(event):
-            self._tell(posted)
-
-    def _tell(self, posted: Posted) -> None:
-        self.tell(posted.message, key=posted.key)
+            self.tell(posted.message, key=posted.key)
 
     async def _leave(self) -> None:
         if not self._keeps_link:

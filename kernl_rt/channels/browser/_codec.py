@@ -113,7 +113,7 @@ class BrowserWire:
             case _wire.Interrupt():
                 return (Interruption(),)
             case _wire.Bye():
-                return (Left("the page said goodbye"),)
+                return (Left(),)
             case _:
                 self.ignored += 1
                 return ()

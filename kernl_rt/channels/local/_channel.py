@@ -9,7 +9,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 
-from kernl_rt._audio.formats import offered
+from kernl_rt._audio.formats import check_offered, offered
 from kernl_rt.abc import RealtimeChannel
 from kernl_rt.channels._speaker import check_send_ahead
 from kernl_rt.channels.local._card import CardStream, Direction, OnEnd, SoundCard
@@ -124,8 +124,8 @@ class LocalChannel(RealtimeChannel):
     async def open(self, input_format: AudioFormat, output_format: AudioFormat) -> AsyncIterator[None]:
         if self._used:
             raise SessionStateError("this LocalChannel has been opened before: make a new one for each session")
-        if input_format not in self.input_formats or output_format not in self.output_formats:
-            raise MisconfiguredError(f"a LocalChannel does not offer {input_format} in and {output_format} out")
+        check_offered(input_format, self.input_formats, "input")
+        check_offered(output_format, self.output_formats, "output")
         self._used = True
         async with AsyncExitStack() as streams:
             source = await self._open("input", self.input_device, input_format, streams)

@@ -34,7 +34,7 @@ class Loudspeaker(Speaker):
     ) -> None:
         super().__init__(audio_format, "manual", send_ahead_ms=send_ahead_ms, on_sent=self._push)
         self._bell = bell
-        bell.answer = lambda: self._changed.set()
+        bell.answer = self.notify
         self._clock = DeviceClock(latency)
         self._played = DevicePlayback(audio_format, device_format)
         self._converter: Converter = convert(audio_format, device_format)
@@ -67,8 +67,6 @@ class Loudspeaker(Speaker):
 
     async def wait(self, until: float | None) -> None:
         limit = self.watch()
-        if self._changed.is_set():  # by the bell, which can make no new event
-            self._changed = anyio.Event()
         await super().wait(limit if until is None else min(limit, until))
 
     def advance(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from kernl_rt.channels._phone._codec import MediaStreamWire
 from kernl_rt.channels._phone._wire import PhoneCall, read_number, read_parameters, read_text
-from kernl_rt.channels._wire import Left, Message
+from kernl_rt.channels._wire import Message
 from kernl_rt.channels.telnyx._order import Order
 from kernl_rt.config import G711_ALAW, G711_ULAW, AudioFormat
 from kernl_rt.exceptions import ChannelError, MisconfiguredError
@@ -83,7 +83,7 @@ class TelnyxWire(MediaStreamWire):
         if not found:
             return ()
         rest = [self.captured(sound, timestamp, now) for sound, timestamp in self._order.flush()]
-        return (*rest, Left("the carrier ended the stream"))
+        return (*rest, *found)
 
     def encode_audio(self, audio: bytes) -> Sequence[Message]:
         # A message holds 20 ms at least: the last of a reply is filled up.

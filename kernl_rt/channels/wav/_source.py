@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from kernl_rt._audio import g711
 from kernl_rt._audio.framing import Framer
-from kernl_rt._audio.pcm import level
+from kernl_rt._audio.level import level_in
 from kernl_rt._audio.resample import convert
 from kernl_rt.channels.wav._files import Reader
 from kernl_rt.config import AudioFormat
@@ -86,7 +85,7 @@ class WavSource:
             self._silent += 1
             if not paced:
                 self._start, self._given = now, 0
-        elif self._is_loud(frame):
+        elif level_in(self._format, frame).rms > _LOUD:
             self.spoke_at = end
         if paced:
             self._given += 1
@@ -109,7 +108,3 @@ class WavSource:
             if self._read_all and (rest := self._framer.flush()):
                 self._frames.append(rest)
         return self._frames.popleft() if self._frames else None
-
-    def _is_loud(self, frame: bytes) -> bool:
-        encoding = self._format.encoding
-        return level(frame if encoding == "pcm16" else g711.decode(frame, encoding)).rms > _LOUD
