@@ -3,8 +3,9 @@
 anyio's asyncio backend delivers a cancellation by iterating over sets of tasks and cancel scopes, so in the order of
 their addresses. Here both count, and hash as their number: the order is the same in every process.
 
-Private names used: ``loop._run_once`` and ``loop._ready``, ``Handle._callback``, and
-``anyio._backends._asyncio.CancelScope``, which is replaced for the time of the run.
+Private names used: ``loop._run_once``, ``loop._ready`` and ``loop._asyncgens``, ``Handle._callback``, and of
+``anyio._backends._asyncio`` ``CancelScope``, which is replaced for the time of the run, and ``_task_states``, from
+which a stopped run is taken.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import itertools
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from anyio._backends import _asyncio as backend
 
 from kernl_rt.testing._clock import Deadlock, VirtualLoop
 from kernl_rt.testing._probe import Livelock, Probe
+from kernl_rt.testing._remains import end
 
 __all__ = ["ChaosLoop", "run"]
 
@@ -64,6 +66,10 @@ def _counted() -> Iterator[None]:
         raise RuntimeError(
             "anyio._backends._asyncio has no class CancelScope any more: without it runs cannot be repeated"
         )
+    if not hasattr(module, "_task_states"):
+        raise RuntimeError(
+            "anyio._backends._asyncio has no _task_states any more: without it a stopped run cannot be let go"
+        )
     before = module.CancelScope
     _CountedTask.numbers, _CountedScope.numbers = itertools.count(1), itertools.count(1)
     module.CancelScope = _CountedScope
@@ -92,6 +98,7 @@ class ChaosLoop(VirtualLoop):
     """A virtual loop that reports to a probe. With a seed, tasks that are ready together run in a drawn order."""
 
     _ready: deque[asyncio.Handle]
+    _asyncgens: Collection[AsyncGenerator[Any, Any]]
 
     def __init__(self, probe: Probe, seed: int | None) -> None:
         self.probe = probe
@@ -155,7 +162,17 @@ def run(main: Callable[[], Awaitable[T]], probe: Probe, seed: int | None) -> T:
 
 
 def _abandon(loop: ChaosLoop) -> None:
-    """Nothing will run in it any more: asyncio is not to complain about its tasks when they are forgotten."""
+    """Nothing will run in it any more: its tasks end here, and asyncio is not to complain when they are forgotten.
+
+    anyio keeps a task's state as long as there is the task, and the state holds the task by its cancel scope: it is
+    only ever let go by the code that ends a task group in a running loop.
+    """
     loop.set_exception_handler(lambda loop, context: None)
     if not loop.is_closed():
         loop.close()
+    tasks = sorted(asyncio.all_tasks(loop), key=hash, reverse=True)  # the youngest first
+    coroutines = [task.get_coro() for task in tasks]
+    end([coroutine for coroutine in coroutines if coroutine is not None], loop._asyncgens)
+    states: Any = backend._task_states
+    for task in [task for task in states if task.get_loop() is loop]:
+        del states[task]

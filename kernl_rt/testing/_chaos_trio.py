@@ -1,7 +1,8 @@
 """trio under a probe: an instrument that sees each step, a clock that can stop the loop, and a schedule by seed.
 
 Two private names of trio's are used, and put back afterwards: ``trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING``,
-which sorts each batch of runnable tasks before shuffling it, and ``trio._core._run._r``, which shuffles it.
+which sorts each batch of runnable tasks before shuffling it, and ``trio._core._run._r``, which shuffles it. Two more
+serve to clear up after a loop that was stopped: ``Task._runner.asyncgens.alive`` and ``Nursery._children``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trio._core import _run as run_module
 
 from kernl_rt.testing._clock import Deadlock
 from kernl_rt.testing._probe import Probe
+from kernl_rt.testing._remains import end
 
 __all__ = ["run"]
 
@@ -63,6 +65,8 @@ class _Watch(trio.abc.Instrument):
         self._probe = probe
         self._time = clock.current_time
         self._armed = False
+        #: The loop's first task: all others descend from it.
+        self.first: trio.lowlevel.Task | None = None
         #: The program's first task, once it runs.
         self.root: trio.lowlevel.Task | None = None
         self._idle_since: float | None = None
@@ -87,6 +91,10 @@ class _Watch(trio.abc.Instrument):
 
     def after_io_wait(self, timeout: float) -> None:
         self._armed = True
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        if self.first is None:
+            self.first = task
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._stepped = True
@@ -116,8 +124,23 @@ def run(main: Callable[[], Awaitable[T]], probe: Probe, seed: int | None) -> T:
         try:
             return trio.run(root, clock=clock, instruments=[watch])
         except trio.TrioInternalError as exc:
+            _abandon(watch.first)
             cause = exc.__cause__
             if cause is None:
                 raise
         # Outside of the except block: that trio calls it internal is of no interest.
         raise cause
+
+
+def _abandon(first: trio.lowlevel.Task | None) -> None:
+    """Nothing will run in the loop any more: its tasks end here, and nurseries are not to complain about them later."""
+    if first is None:
+        return
+    tasks = [first]
+    nurseries: list[trio.Nursery] = []
+    for task in tasks:  # which grows
+        nurseries += task.child_nurseries
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    end([task.coro for task in reversed(tasks)], first._runner.asyncgens.alive)
+    for nursery in nurseries:
+        nursery._children.clear()  # when a nursery is deleted it asserts that it has none

@@ -6,7 +6,6 @@ time.
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 import time
@@ -21,6 +20,7 @@ from kernl_rt._session import watch
 from kernl_rt.exceptions import MisconfiguredError
 from kernl_rt.testing._clock import Deadlock
 from kernl_rt.testing._probe import Flavour, Livelock, Probe
+from kernl_rt.testing._remains import collect, without_frames
 
 __all__ = ["Backend", "Run", "Scenario", "SweepFailed", "SweepReport", "Violation", "run_once", "sweep"]
 
@@ -46,7 +46,10 @@ class Run:
 
 @frozen
 class Violation:
-    """A run that did not. ``k`` is the point that was cancelled, ``None`` where none was."""
+    """A run that did not. ``k`` is the point that was cancelled, ``None`` where none was.
+
+    Nothing else of the run is kept: where ``error`` was raised stands in its notes, and it has no traceback.
+    """
 
     scenario: str
     backend: Backend
@@ -155,9 +158,12 @@ def run_once(
     else:
         probe.raise_failure()
         return Run(probe.points, probe.trace, seconds, probe.leaving, result)
+    finally:
+        probe.release()  # whom it was to cancel holds the loop
     # Outside of the except block, in which the interpreter itself holds the frames.
     if isinstance(failure, (Livelock, Deadlock)):
-        _forget(failure)
+        failure.__traceback__ = failure.__context__ = None  # these frames, too; and of the loop's code only
+        collect()  # here, where complaints are expected, and not in the middle of another test
     raise failure
 
 
@@ -226,6 +232,7 @@ class _Tally:
 
     def run(self, k: int | None, flavour: Flavour, seed: int | None) -> Run | None:
         self._runs += 1
+        error: BaseException
         try:
             run = run_once(
                 self._scenario, backend=self._backend, k=k, flavour=flavour, seed=seed, step_limit=self._step_limit
@@ -233,12 +240,16 @@ class _Tally:
         except BaseException as exc:  # pytest's failures, too: a finding, but for what is to stop the sweep
             if isinstance(exc, _stops()):
                 raise
-            name = getattr(self._scenario, "__qualname__", repr(self._scenario))
-            self._violations.append(Violation(name, self._backend, flavour, k, seed, exc))
-            return None
-        self._longest = max(self._longest, run.seconds)
-        self._leaving = max(self._leaving, run.leaving)
-        return run
+            error = exc
+        else:
+            self._longest = max(self._longest, run.seconds)
+            self._leaving = max(self._leaving, run.leaving)
+            return run
+        without_frames(error)
+        collect()
+        name = getattr(self._scenario, "__qualname__", repr(self._scenario))
+        self._violations.append(Violation(name, self._backend, flavour, k, seed, error))
+        return None
 
     def report(self, elapsed: float) -> SweepReport:
         violations = tuple(self._violations)
@@ -273,19 +284,6 @@ def _stops() -> tuple[type[BaseException], ...]:
     """What is no finding, but ends the whole sweep: Ctrl-C, and how pytest fails, skips and times out a test."""
     pytest = sys.modules.get("pytest")
     return (KeyboardInterrupt, SystemExit, *([] if pytest is None else [pytest.skip.Exception, pytest.fail.Exception]))
-
-
-def _forget(failure: Livelock | Deadlock) -> None:
-    """A loop that had to be stopped leaves tasks behind which still swallow what they are told: let them go here, where
-    their complaints are expected, and not later, in the middle of another test.
-    """
-    failure.__traceback__ = failure.__context__ = None  # the frames hold the loop
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: None
-    try:
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -109,7 +109,10 @@ async def stage(provider: Any = None, human: Any = None, **options: Any) -> Asyn
             others.start_soon(provider, model, name="provider")
         if human is not None:
             others.start_soon(human, far, name="human")
-        yield Stage(checker, model, far, session, ran, ended)
+        try:
+            yield Stage(checker, model, far, session, ran, ended)
+        finally:
+            foreign.clear()  # it holds the whole run
         others.cancel_scope.cancel()
 
 

@@ -5,7 +5,9 @@ Each test says what the fault is called in the violation that it makes.
 
 from __future__ import annotations
 
+import gc
 import re
+import types
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +25,7 @@ from kernl_rt._emitter import Emitter
 from kernl_rt._session import pumps
 from kernl_rt._session.driver import Driver
 from kernl_rt._session.runner import Runner
+from kernl_rt._session.session import RealtimeSession
 from kernl_rt._session.tools import ToolRunner
 from kernl_rt._transport import _dial
 from kernl_rt._transport._sansio import SansioLink
@@ -147,3 +150,25 @@ def test_it_is_found(plant: Plant, scenario: Scenario, word: str, backend: Backe
     assert report.violations, f"{plant.__name__} is not found"
     told = [str(violation) for violation in report.violations]
     assert any(re.search(word, text) for text in told), told
+
+
+def remains() -> list[str]:
+    """Coroutines that have not ended, and sessions."""
+    found: list[str] = []
+    for each in gc.get_objects():
+        if type(each) is types.CoroutineType and each.cr_frame is not None:
+            found.append(each.__qualname__)
+        elif type(each) is RealtimeSession:
+            found.append(repr(each))
+    return found
+
+
+@pytest.mark.parametrize(("plant", "scenario", "word"), BUGS, ids=[plant.__name__ for plant, _, _ in BUGS])
+def test_nothing_of_it_is_left(plant: Plant, scenario: Scenario, word: str, backend: Backend) -> None:
+    """Not even while its report is kept: else what is left ends in the middle of a later run."""
+    gc.collect()
+    before = remains()
+    report = planted(plant, scenario, backend, every=11, stop_after=2)
+    assert report.violations
+    gc.collect()  # of the runs that broke nothing
+    assert remains() == before
