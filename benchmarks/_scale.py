@@ -22,12 +22,12 @@ from functools import partial
 from typing import Any
 
 import anyio
-from _clients import CLIENTS, FLOOR, Heard
+from _clients import CLIENTS, FLOOR, Heard, lookup
 from _measure import Load, percentile, pin, rss_kib
 from _server import provider
 from anyio.abc import TaskStatus
 
-from kernl_rt import RealtimeAgent, RealtimeSession, Toolkit, tool
+from kernl_rt import RealtimeAgent, RealtimeSession, Toolkit
 from kernl_rt.channels import memory_channel_pair
 from kernl_rt.events import (
     AudioDelta,
@@ -121,12 +121,6 @@ def many(most: int) -> None:
 
 
 # -- a long call ------------------------------------------------------------------------------------------------------
-
-
-@tool
-async def lookup(x: str) -> str:
-    """Look something up."""
-    return "found"
 
 
 def reply(peer: ModelPeer, number: int, tenths: int, *, last: bool = True) -> int:

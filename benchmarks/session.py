@@ -18,7 +18,8 @@ from _measure import Load, interleaved, pin, show
 from _server import provider
 
 
-async def cpu_per_event(make: Callable, url: str, script: str) -> float:
+async def cpu(count: Callable[[Heard], int], make: Callable, url: str, script: str) -> float:
+    """Microseconds for each of so many things as ``count`` finds that were heard."""
     heard = Heard()
     async with make(url, script, heard) as start:
         await anyio.sleep(0.05)
@@ -26,18 +27,7 @@ async def cpu_per_event(make: Callable, url: str, script: str) -> float:
         with anyio.fail_after(60):
             await start()
             await heard.ended.wait()
-        return (time.process_time() - before) / heard.events * 1e6
-
-
-async def cpu_per_exchange(make: Callable, url: str, script: str) -> float:
-    heard = Heard()
-    async with make(url, script, heard) as start:
-        await anyio.sleep(0.05)
-        before = time.process_time()
-        with anyio.fail_after(60):
-            await start()
-            await heard.ended.wait()
-        return (time.process_time() - before) / len(heard.taken) * 1e6
+        return (time.process_time() - before) / count(heard) * 1e6
 
 
 async def milliseconds(make: Callable, url: str, script: str) -> float:
@@ -52,10 +42,12 @@ async def milliseconds(make: Callable, url: str, script: str) -> float:
 def main() -> None:
     pin(1)
     load = Load()
-    parts = [
-        ("burst, CPU per event", "burst 3000", cpu_per_event, with_uvloop(), 5, "µs"),
-        ("paced, CPU per event", "paced 100 2", cpu_per_event, with_uvloop(), 2, "µs"),
-        ("tool call, CPU", "tools 50", cpu_per_exchange, CLIENTS, 3, "µs"),
+    per_event = partial(cpu, lambda heard: heard.events)
+    per_exchange = partial(cpu, lambda heard: len(heard.taken))
+    parts: list[tuple[str, str, Callable, dict, int, str]] = [
+        ("burst, CPU per event", "burst 3000", per_event, with_uvloop(), 5, "µs"),
+        ("paced, CPU per event", "paced 100 2", per_event, with_uvloop(), 2, "µs"),
+        ("tool call, CPU", "tools 50", per_exchange, CLIENTS, 3, "µs"),
         ("tool → next reply asked for", "tools 50", milliseconds, CLIENTS, 3, "ms"),
         ("speech → reply stopped", "barge 8", milliseconds, CLIENTS, 2, "ms"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -9,6 +10,8 @@ __all__ = ["Drawing", "fitted"]
 
 #: Width of a letter, as a share of the font's size. Fonts differ; a little too wide is better than overlapping.
 _LETTER = 0.52
+#: What no XML file may hold, and words of a model or of a stranger can.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def fitted(text: str, width: float, size: float) -> str:
@@ -29,7 +32,7 @@ class Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_number(width)} {_number(height)}" '
             f'width="{_number(width)}" height="{_number(height)}" role="img" '
             'font-family="ui-sans-serif, system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif">',
-            f"<title>{escape(title, quote=False)}</title>",
+            f"<title>{_escaped(title)}</title>",
         ]
         self.box(0, 0, width, height, background, radius=14)
 
@@ -52,10 +55,14 @@ class Drawing:
 
     def write(self, x: float, y: float, text: str, size: float, fill: str, **style: str) -> None:
         place = f'x="{_number(x)}" y="{_number(y)}" font-size="{_number(size)}" fill="{fill}"'
-        self._parts.append(f"<text {place}{_styled(style)}>{escape(text, quote=False)}</text>")
+        self._parts.append(f"<text {place}{_styled(style)}>{_escaped(text)}</text>")
 
     def text(self) -> str:
         return "\n".join([*self._parts, "</svg>"]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return escape(_NO_XML.sub("\ufffd", text), quote=False)
 
 
 def _styled(style: dict[str, str]) -> str:

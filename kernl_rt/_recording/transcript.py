@@ -76,7 +76,9 @@ def transcript(story: Story) -> str:
         "complete": story.complete,
         "entries": [_plain(entry) for entry in entries(story)],
     }
-    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+    text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+    # Half a surrogate pair, which JSON on a wire can hold, has no UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _plain(entry: Entry) -> dict[str, Any]:

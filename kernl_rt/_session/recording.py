@@ -210,7 +210,6 @@ class Recorder:
         self._begun: list[Recording] = []
         self._driver: Driver | None = None
         self._model = ""
-        self._entered = False
         self._left = False
 
     def record(self, path: str | os.PathLike[str], title: str | None, *, overwrite: bool) -> Recording:

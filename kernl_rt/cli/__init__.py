@@ -3,6 +3,7 @@
 ============  =====================================================================
 ``demo``      a whole spoken conversation with the simulator, in twenty seconds
 ``talk``      with the microphone and the loudspeaker, or with WAV files
+``serve``     a page to talk on, and a phone line
 ``replay``    a recorded conversation as text; its picture drawn anew
 ``simulate``  serve the simulator to any OpenAI Realtime client
 ``doctor``    what is installed, what is missing, and whether it works

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from kernl_rt.abc import RealtimeModel
@@ -11,7 +12,7 @@ from kernl_rt.config import InputTranscription, SessionConfig
 if TYPE_CHECKING:
     from kernl_rt.simulator import SimulatorInfo
 
-__all__ = ["DEFAULT_MODEL", "TRANSCRIBED", "remote", "remote_wanted", "simulator_notice"]
+__all__ = ["DEFAULT_MODEL", "TRANSCRIBED", "chosen", "remote", "remote_wanted", "simulator_notice"]
 
 DEFAULT_MODEL = "gpt-realtime"
 #: Providers write down what the human says only when asked to.
@@ -29,6 +30,18 @@ def remote(model: str | None, base_url: str | None) -> RealtimeModel:
     from kernl_rt.providers import openai
 
     return openai.realtime(model or DEFAULT_MODEL, base_url=base_url)
+
+
+def chosen(arguments: Namespace) -> RealtimeModel:
+    """What the options and the environment ask for, else the embedded simulator, which says so."""
+    if remote_wanted(arguments.model, arguments.base_url):
+        return remote(arguments.model, arguments.base_url)
+    from kernl_rt.simulator import Simulator
+
+    simulator = Simulator.demo()
+    for line in simulator_notice(simulator.info):
+        print(line)
+    return simulator.realtime()
 
 
 def simulator_notice(info: SimulatorInfo) -> list[str]:

@@ -119,7 +119,7 @@ def _add_serve(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--voice", metavar="NAME", help="the provider's name of a voice")
     parser.add_argument("--instructions", metavar="TEXT", default="You are a helpful voice assistant. Be concise.")
     parser.add_argument("--max-sessions", type=_count, default=50, metavar="N", help="calls at once (default: 50)")
-    parser.add_argument("--max-minutes", type=_seconds, default=60.0, metavar="M", help="of one call (default: 60)")
+    parser.add_argument("--max-minutes", type=_minutes, default=60.0, metavar="M", help="of one call (default: 60)")
     parser.add_argument(
         "--drain", type=_seconds, default=10.0, metavar="S", help="calls may go on S seconds when it is stopped (10)"
     )
@@ -184,10 +184,18 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _above_zero(text, "seconds")
+
+
+def _minutes(text: str) -> float:
+    return _above_zero(text, "minutes")
+
+
+def _above_zero(text: str, unit: str) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return seconds
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of {unit} above 0")
+    return number

@@ -16,6 +16,7 @@ from kernl_rt._recording.journal import read_lines
 from kernl_rt._recording.story import Story
 from kernl_rt._recording.timeline import timeline
 from kernl_rt._recording.transcript import Entry, entries, transcript
+from kernl_rt._session.recording_files import OSDisk
 from kernl_rt.exceptions import MisconfiguredError
 
 __all__ = ["command", "read_story"]
@@ -64,19 +65,20 @@ def read_story(folder: Path, *, sound: bool) -> Story:
 def _listen(path: Path, story: Story) -> None:
     try:
         with wave.open(str(path)) as file:
-            rate, at = file.getframerate(), 0.0
+            rate, frames = file.getframerate(), 0
             while pcm := file.readframes(max(int(rate * _STEP), 1)):
-                both = unpack(pcm[: len(pcm) - len(pcm) % 4])
+                both, at = unpack(pcm[: len(pcm) - len(pcm) % 4]), frames / rate
                 story.human_loudness.add(at, level(pack(both[0::2])).rms)
                 story.model_loudness.add(at, level(pack(both[1::2])).rms)
-                at += _STEP
+                frames += len(both) // 2
     except (wave.Error, EOFError) as error:
         raise MisconfiguredError(f"{path} is no sound of a recording: {error}") from error
 
 
 def _redraw(folder: Path, story: Story) -> None:
-    (folder / TRANSCRIPT).write_text(transcript(story), "utf-8")
-    (folder / TIMELINE).write_text(timeline(story, title=story.title), "utf-8")
+    disk = OSDisk()
+    disk.replace(folder / TRANSCRIPT, transcript(story).encode("utf-8"))
+    disk.replace(folder / TIMELINE, timeline(story, title=story.title).encode("utf-8"))
 
 
 def _about(story: Story) -> Iterator[str]:

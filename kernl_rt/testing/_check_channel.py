@@ -15,11 +15,10 @@ from __future__ import annotations
 import gc
 import inspect
 import math
-import types
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -28,10 +27,10 @@ from kernl_rt.abc import RealtimeChannel
 from kernl_rt.config import AudioFormat
 from kernl_rt.events import AudioCaptured, AudioPlayed, ChannelEvent
 from kernl_rt.exceptions import ChannelError, MisconfiguredError, SessionStateError
+from kernl_rt.testing._checking import Bound, cancelled_at, leaves, require
 
 __all__ = ["check_channel"]
 
-T = TypeVar("T")
 Factory = Callable[[], RealtimeChannel]
 #: Makes the human of this channel speak (and, where playback is reported by hand, listen) until it is cancelled.
 Human = Callable[[RealtimeChannel], Coroutine[Any, Any, None]]
@@ -86,7 +85,7 @@ async def check_channel(
         try:
             await part()
         except BaseExceptionGroup as group:
-            fault = next((leaf for leaf in _leaves(group) if isinstance(leaf, Exception)), None)
+            fault = next((leaf for leaf in leaves(group) if isinstance(leaf, Exception)), None)
             if fault is None:
                 raise
             raise fault from group
@@ -106,7 +105,7 @@ class _Checks:
         self.factory = factory
         self.human = human
         channel = factory()
-        _require(bool(channel.input_formats) and bool(channel.output_formats), "a channel offers at least one format")
+        require(bool(channel.input_formats) and bool(channel.output_formats), "a channel offers at least one format")
         self.input_format = input_format or channel.input_formats[0]
         self.output_format = output_format or channel.output_formats[0]
         self.captured_ms = captured_ms
@@ -117,9 +116,9 @@ class _Checks:
         """Lists of formats, and the two flags."""
         channel = self.factory()
         for offered in (*channel.input_formats, *channel.output_formats):
-            _require(isinstance(offered, AudioFormat), f"{offered!r} among the formats is no AudioFormat")
-        _require(isinstance(channel.live, bool), "'live' is a bool")
-        _require(isinstance(channel.reports_playback, bool), "'reports_playback' is a bool")
+            require(isinstance(offered, AudioFormat), f"{offered!r} among the formats is no AudioFormat")
+        require(isinstance(channel.live, bool), "'live' is a bool")
+        require(isinstance(channel.reports_playback, bool), "'reports_playback' is a bool")
 
     async def unopened(self) -> None:
         """Before it is opened: refused with an error of the library, at once."""
@@ -141,11 +140,11 @@ class _Checks:
                 async with channel.open(self.input_format, self.output_format):
                     pass
             except (SessionStateError, ChannelError) as error:
-                _require(str(error) != "", "the error of a second open says what is wrong")
+                require(str(error) != "", "the error of a second open says what is wrong")
             else:
                 raise AssertionError("opening an open channel is refused with SessionStateError or ChannelError")
             position = _cleared(channel)
-            _require(position == 0, f"nothing was sent, yet {position} ms were heard")
+            require(position == 0, f"nothing was sent, yet {position} ms were heard")
 
     async def wrong_formats(self) -> None:
         """A format that is not offered is refused."""
@@ -168,7 +167,7 @@ class _Checks:
         for pause in (0.0, 0.001, 0.01, 0.02, 0.021):
             with_cuts = await self._capture(pause)
             if self.deterministic:
-                _require(with_cuts == whole, f"receive() cancelled after {pause} s, often, lost or doubled sound")
+                require(with_cuts == whole, f"receive() cancelled after {pause} s, often, lost or doubled sound")
 
     async def _capture(self, pause: float | None) -> bytes:
         wanted = self.input_format.size(self.captured_ms)
@@ -178,7 +177,7 @@ class _Checks:
                 while len(sound) < wanted:
                     event = await (channel.receive() if pause is None else self._cut_receive(channel, pause))
                     if isinstance(event, AudioCaptured):
-                        _require(
+                        require(
                             len(event.audio) % self.input_format.sample_width == 0, "captured sound is whole samples"
                         )
                         sound += event.audio
@@ -190,7 +189,7 @@ class _Checks:
             return await channel.receive()
         step = 1
         while True:
-            cut, event = await _cancelled_at(channel.receive, step)
+            cut, event = await cancelled_at(channel.receive, step)
             if not cut:
                 assert event is not None
                 return event
@@ -209,9 +208,9 @@ class _Checks:
             with self.bound("waiting until all that was sent was heard"):
                 if channel.reports_playback:
                     await marks.reached(500)
-            _require(marks.last <= 500, f"500 ms were sent, yet {marks.last} ms were heard")
+            require(marks.last <= 500, f"500 ms were sent, yet {marks.last} ms were heard")
             position = _cleared(channel)
-            _require(marks.last <= position <= 500, f"{marks.last} ms were heard, yet clear() says {position}")
+            require(marks.last <= position <= 500, f"{marks.last} ms were heard, yet clear() says {position}")
             tasks.cancel_scope.cancel()
 
     async def clearing(self) -> None:
@@ -227,17 +226,15 @@ class _Checks:
                 sent += 100
                 await anyio.sleep(pause)
                 position = _cleared(channel)
-                _require(before <= position, f"the position ran backwards: {before} ms, then {position}")
-                _require(
+                require(before <= position, f"the position ran backwards: {before} ms, then {position}")
+                require(
                     position <= before + 100 + _ROUNDING,
                     f"from {before} ms on 100 ms were sent, yet {position} were heard",
                 )
                 marks.floor = position
-                _require(
-                    _cleared(channel) == position, "nothing was sent between two clear(): the position is the same"
-                )
+                require(_cleared(channel) == position, "nothing was sent between two clear(): the position is the same")
             await anyio.sleep(0.3)
-            _require(marks.last <= position, "sound that was cleared was reported as heard")
+            require(marks.last <= position, "sound that was cleared was reported as heard")
             tasks.cancel_scope.cancel()
 
     async def clearing_a_waiting_send(self) -> None:
@@ -257,10 +254,10 @@ class _Checks:
             position = _cleared(channel)
             with anyio.move_on_after(_CANCEL_BOUND):
                 await done.wait()
-            _require(done.is_set(), "clear() lets a waiting send() return: its sound is not wanted any more")
+            require(done.is_set(), "clear() lets a waiting send() return: its sound is not wanted any more")
             await anyio.sleep(0.3)
             later = _cleared(channel)
-            _require(later == position, f"{later - position} ms of a send() that was cleared were played")
+            require(later == position, f"{later - position} ms of a send() that was cleared were played")
             tasks.cancel_scope.cancel()
 
     async def cancelled_send(self) -> None:
@@ -271,10 +268,10 @@ class _Checks:
                 marks = _Marks(channel)
                 tasks.start_soon(marks.collect)
                 with self.bound("send()"):
-                    cut, _ = await _cancelled_at(lambda c=channel: c.send(self.sound(400)), step)  # type: ignore[misc]
+                    cut, _ = await cancelled_at(lambda c=channel: c.send(self.sound(400)), step)  # type: ignore[misc]
                 await anyio.sleep(0.01)
                 position = _cleared(channel)
-                _require(0 <= position <= 400, f"400 ms were sent, yet {position} ms were heard")
+                require(0 <= position <= 400, f"400 ms were sent, yet {position} ms were heard")
                 with self.bound("send() after a cancelled one"):
                     await channel.send(self.sound(20))
                 tasks.cancel_scope.cancel()
@@ -288,7 +285,7 @@ class _Checks:
             with self.bound("send()"):
                 await channel.send(self.sound(20))
             for step in (1, 2):
-                await _cancelled_at(channel.flush, step)
+                await cancelled_at(channel.flush, step)
             with self.bound("flush()"):
                 await channel.flush()
             tasks.cancel_scope.cancel()
@@ -303,7 +300,7 @@ class _Checks:
                     await channel.send(self.sound(20))
                     raise mistake
         except LookupError as error:
-            _require(error is mistake, "an exception of the body leaves open() as it is")
+            require(error is mistake, "an exception of the body leaves open() as it is")
         except BaseExceptionGroup as group:
             raise AssertionError("an exception of the body leaves open() as it is, not in a group") from group
         else:
@@ -314,13 +311,13 @@ class _Checks:
                 scope.cancel()
                 await checkpoint()
                 raise AssertionError("a cancellation was swallowed")
-        _require(scope.cancelled_caught, "a cancellation leaves open() as it is")
+        require(scope.cancelled_caught, "a cancellation leaves open() as it is")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ResourceWarning)
             del channel
             gc.collect()
         left = [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)]
-        _require(not left, f"something was left open: {left}")
+        require(not left, f"something was left open: {left}")
 
     # -- tools --------------------------------------------------------------------------------------------------------
 
@@ -341,27 +338,8 @@ class _Checks:
             yield channel
             tasks.cancel_scope.cancel()
 
-    def bound(self, what: str) -> _Bound:
-        return _Bound(what, self.timeout)
-
-
-class _Bound:
-    """A wait that must end, or an ``AssertionError`` that names it."""
-
-    def __init__(self, what: str, seconds: float) -> None:
-        self._what = what
-        self._seconds = seconds
-        self._scope: anyio.CancelScope | None = None
-
-    def __enter__(self) -> None:
-        self._scope = anyio.move_on_after(self._seconds)
-        self._scope.__enter__()
-
-    def __exit__(self, *exc: Any) -> None:
-        assert self._scope is not None
-        self._scope.__exit__(*exc)
-        if self._scope.cancelled_caught:
-            raise AssertionError(f"{self._what} did not end within {self._seconds:g} s")
+    def bound(self, what: str) -> Bound:
+        return Bound(what, self.timeout)
 
 
 class _Marks:
@@ -387,59 +365,15 @@ class _Marks:
             if not isinstance(event, AudioPlayed):
                 continue
             floor = max(self.last, self.floor)
-            _require(event.position_ms >= floor, f"a position ran backwards: {event.position_ms} ms after {floor} ms")
+            require(event.position_ms >= floor, f"a position ran backwards: {event.position_ms} ms after {floor} ms")
             self.last = event.position_ms
             self._news.set()
             self._news = anyio.Event()
 
 
-async def _cancelled_at(call: Callable[[], Coroutine[Any, Any, T]], step: int) -> tuple[bool, T | None]:
-    """Run ``call()`` and cancel it at its ``step``-th wait: whether that happened, and else its result."""
-    result: T | None = None
-    with anyio.CancelScope() as scope:
-        result = await _cancel_at_wait(call(), step, scope)
-    if scope.cancelled_caught:
-        return True, None
-    return False, result
-
-
-@types.coroutine
-def _cancel_at_wait(coroutine: Coroutine[Any, Any, T], step: int, scope: anyio.CancelScope) -> Generator[Any, Any, T]:
-    waits = 0
-    send: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731
-    while True:
-        try:
-            trap = send()
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        waits += 1
-        if waits == step:
-            scope.cancel()
-        try:
-            answer = yield trap
-        except BaseException as error:  # the cancellation, which goes on into the coroutine
-            send = lambda error=error: coroutine.throw(error)  # type: ignore[misc]  # noqa: E731
-        else:
-            send = lambda answer=answer: coroutine.send(answer)  # type: ignore[misc]  # noqa: E731
-
-
 def _cleared(channel: RealtimeChannel) -> float:
     position: object = channel.clear()
-    _require(not inspect.isawaitable(position), "clear() is synchronous: it never waits")
+    require(not inspect.isawaitable(position), "clear() is synchronous: it never waits")
     if not isinstance(position, int | float) or not 0 <= position < math.inf:
         raise AssertionError(f"clear() answers with the position heard, in milliseconds, not with {position!r}")
     return position
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
-def _require(held: bool, promise: str) -> None:
-    if not held:
-        raise AssertionError(promise)

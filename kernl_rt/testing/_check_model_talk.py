@@ -14,7 +14,7 @@ from kernl_rt.abc import RealtimeConnection
 from kernl_rt.config import Capabilities, SessionConfig
 from kernl_rt.events._base import Event
 from kernl_rt.items import ContentPart, Message
-from kernl_rt.testing._check_channel import _Bound, _cancelled_at, _require
+from kernl_rt.testing._checking import Bound, cancelled_at, require
 
 __all__ = ["CutReceive", "Talk"]
 
@@ -34,23 +34,23 @@ class Talk:
 
     async def say(self, *events: ev.ClientEvent) -> None:
         for event in events:
-            with _Bound(f"send({type(event).__name__})", self.timeout):
+            with Bound(f"send({type(event).__name__})", self.timeout):
                 await self.connection.send(event)
 
     async def hear(self) -> Any:
         """The next event."""
         while not self._waiting:
             batch = await self.receive()
-            _require(len(batch) > 0, "receive() gives at least one event")
+            require(len(batch) > 0, "receive() gives at least one event")
             self._waiting.extend(batch)
         event = self._waiting.popleft()
-        _require(isinstance(event, Event), f"receive() gave {event!r}, which is no event of a model")
+        require(isinstance(event, Event), f"receive() gave {event!r}, which is no event of a model")
         self.log.append(event)
         return event
 
     async def until(self, kind: type[E], found: Callable[[E], bool] = lambda event: True, *, errors: bool = False) -> E:
         """The next event of a kind. What the provider refuses meanwhile is a failure, unless errors are expected."""
-        with _Bound(f"waiting for {kind.__name__}", self.timeout):
+        with Bound(f"waiting for {kind.__name__}", self.timeout):
             while True:
                 event = await self.hear()
                 if isinstance(event, kind) and found(event):
@@ -93,24 +93,24 @@ class Talk:
             while True:
                 await self.hear()
         late = [event.kind for event in self.log[start:] if name and getattr(event, "response_id", None) == name]
-        _require(not late, f"after the end of its reply came {late}")
+        require(not late, f"after the end of its reply came {late}")
 
 
 def _holds_together(name: str | None, log: list[Any]) -> None:
     """Deltas name their reply and add up to the final words; nothing begins twice."""
     again = [event for event in log if isinstance(event, ev.ResponseCreated) and event.response.id == name]
-    _require(not again, "a reply is created once")
+    require(not again, "a reply is created once")
     for delta, final in ((ev.TextDelta, ev.TextDone), (ev.OutputTranscriptDelta, ev.OutputTranscript)):
         pieces: dict[Any, str] = {}
         for event in log:
             if isinstance(event, delta):
-                _require(event.response_id in (None, name), f"{event.kind} names another reply than the one that runs")
+                require(event.response_id in (None, name), f"{event.kind} names another reply than the one that runs")
                 part = event.item_id, event.content_index or 0
                 pieces[part] = pieces.get(part, "") + event.text
             elif isinstance(event, final):
                 said = pieces.pop((event.item_id, event.content_index or 0), event.text)
-                _require(said == event.text, f"the pieces say {said[:60]!r}, the whole {event.text[:60]!r}")
-        _require(not pieces, f"{final.kind} comes after its pieces, before the reply is over")
+                require(said == event.text, f"the pieces say {said[:60]!r}, the whole {event.text[:60]!r}")
+        require(not pieces, f"{final.kind} comes after its pieces, before the reply is over")
 
 
 class CutReceive:
@@ -126,7 +126,7 @@ class CutReceive:
         with anyio.move_on_after(self._pauses[self._count % len(self._pauses)]):
             return await self._connection.receive()
         for step in range(1, 50):
-            cut, events = await _cancelled_at(self._connection.receive, step)
+            cut, events = await cancelled_at(self._connection.receive, step)
             if not cut:
                 assert events is not None
                 return events

@@ -44,6 +44,8 @@ def test_the_options_of_simulate() -> None:
         "simulate --duration nan",
         "simulate --duration inf",
         "simulate --duration soon",
+        "serve --max-minutes 0",
+        "serve --max-sessions 0",
         "demo --backend curio",
     ],
 )
@@ -54,7 +56,7 @@ def test_wrong_usage_exits_with_2(line: str, capsys: pytest.CaptureFixture[str])
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "talk", "simulate", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "talk", "serve", "simulate", "replay", "doctor"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         parse([command, "--help"])

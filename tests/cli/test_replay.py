@@ -56,6 +56,9 @@ def test_a_recording_that_was_cut_short_is_drawn_anew(recorded: Path, tmp_path: 
     root = ElementTree.parse(folder / "timeline.svg").getroot()
     assert "what is the weather in paris" in " ".join(root.itertext())
     assert before != (folder / "timeline.svg").read_text("utf-8")
+    assert {(folder / name).stat().st_mode & 0o077 for name in ("transcript.json", "timeline.svg")} == {0}, (
+        "as recorded"
+    )
 
 
 def test_without_redraw_nothing_is_written(recorded: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_mono_file(tmp_path: Path) -> None:
     write_mono(tmp_path / "a.wav", array("h", [5] * 3).tobytes(), 24_000)
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert (file.getnchannels(), array("h", file.readframes(9)).tolist()) == (1, [5, 5, 5])
-    with pytest.raises(AudioFileError, match=r"a\.wav: cannot be written: No such file"):
+    with pytest.raises(AudioFileError, match=r"a\.wav: cannot be opened for writing: No such file"):
         write_mono(tmp_path / "no" / "a.wav", b"", 24_000)
 
 
@@ -302,6 +302,20 @@ def test_every_shape_lies_in_the_picture(seconds: float) -> None:
         assert 0 <= float(box.attrib["x"]) <= float(box.attrib["x"]) + float(box.attrib["width"]) <= width + 0.1
         assert 0 <= float(box.attrib["y"]) <= float(box.attrib["y"]) + float(box.attrib["height"]) <= height
     assert sum(node.tag.endswith("line") for node in root) < 80, "an hour has no line for each second"
+
+
+def test_words_that_no_xml_and_no_utf8_can_hold_break_neither_file() -> None:
+    story = drawn()
+    story.title = "half a pair \ud800"
+    story.utterances[0].text = "a\x00b\x1b\ud800c\ufffe"
+    story.utterances[0].item_id = "u"
+    picture = timeline(story, title=story.title).encode("utf-8")
+    texts = list(ElementTree.fromstring(picture).itertext())
+    assert "half a pair \ufffd" in texts
+    assert "“a\ufffdb\ufffd\ufffdc\ufffd”" in texts
+    told_ = json.loads(transcript(story).encode("utf-8"))
+    assert told_["title"] == "half a pair ?"
+    assert "a\x00b\x1b?c\ufffe" in [entry["text"] for entry in told_["entries"]]
 
 
 def test_a_conversation_in_which_nothing_happened_has_a_picture() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import wave
+from contextlib import closing
 from pathlib import Path
 
-from kernl_rt.exceptions import AudioFileError
+from kernl_rt.channels.wav._file import WavWriter
 
 __all__ = ["write_mono"]
 
@@ -16,12 +16,5 @@ def write_mono(path: Path, pcm: bytes, rate: int) -> None:
     Raises:
         AudioFileError: the file cannot be written; the message begins with the path.
     """
-    try:
-        # Opened here and not by ``wave``, which would complain about itself later when the path is wrong.
-        with path.open("wb") as disk, wave.open(disk, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(rate)
-            file.writeframes(pcm)
-    except OSError as error:
-        raise AudioFileError(f"{path}: cannot be written: {error.strerror or type(error).__name__}") from error
+    with closing(WavWriter(path, rate)) as file:
+        file.write(pcm)

@@ -5,6 +5,7 @@
 ``_files``    a WAV file asks, a WAV file gets the answer
 ``_view``     what a person reads meanwhile, in a terminal and elsewhere
 ``_devices``  the list of microphones and loudspeakers
+``_record``   the option that has it written down
 ============  =========================================================
 """
 

@@ -7,9 +7,8 @@ from argparse import Namespace
 from typing import Any
 
 from kernl_rt import RealtimeAgent, RealtimeSession
-from kernl_rt.abc import RealtimeModel
 from kernl_rt.channels import WavChannel
-from kernl_rt.cli._models import TRANSCRIBED, remote, remote_wanted, simulator_notice
+from kernl_rt.cli._models import TRANSCRIBED, chosen
 from kernl_rt.cli.talk._record import record, tell_recorded
 from kernl_rt.config import Voice
 from kernl_rt.events import AudioDelta, InputTranscript, Interrupted, OutputTranscript, SessionError
@@ -25,7 +24,7 @@ async def talk_with_files(arguments: Namespace) -> int:
         id="talk",
         name="Talk",
         instructions=arguments.instructions,
-        model=_model(arguments),
+        model=chosen(arguments),
         voice=Voice(arguments.voice) if arguments.voice else None,
         config=TRANSCRIBED,
     )
@@ -43,17 +42,6 @@ async def talk_with_files(arguments: Namespace) -> int:
         raise RealtimeError(_no_reply(conversation))
     print(f"the reply is in {arguments.reply}")
     return 0
-
-
-def _model(arguments: Namespace) -> RealtimeModel:
-    if remote_wanted(arguments.model, arguments.base_url):
-        return remote(arguments.model, arguments.base_url)
-    from kernl_rt.simulator import Simulator
-
-    simulator = Simulator.demo()
-    for line in simulator_notice(simulator.info):
-        print(line)
-    return simulator.realtime()
 
 
 def _no_reply(conversation: Conversation) -> str:

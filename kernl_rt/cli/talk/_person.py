@@ -7,7 +7,7 @@ from argparse import Namespace
 from kernl_rt import RealtimeAgent, RealtimeSession, Toolkit
 from kernl_rt.abc import RealtimeChannel, RealtimeModel
 from kernl_rt.channels import LocalChannel
-from kernl_rt.cli._models import TRANSCRIBED, remote, remote_wanted, simulator_notice
+from kernl_rt.cli._models import TRANSCRIBED, chosen, remote_wanted
 from kernl_rt.cli.demo._cast import Tools
 from kernl_rt.cli.talk._devices import ELSEWHERE, check_devices, find_devices
 from kernl_rt.cli.talk._record import record, tell_recorded
@@ -32,8 +32,7 @@ async def talk_with_person(arguments: Namespace) -> int:
 async def converse(arguments: Namespace, channel: RealtimeChannel) -> int:
     """Talk over ``channel`` until the session ends, or is cancelled."""
     is_remote = remote_wanted(arguments.model, arguments.base_url)
-    model = remote(arguments.model, arguments.base_url) if is_remote else _simulator()
-    session = RealtimeSession(_agent(arguments, model, is_remote=is_remote), channel=channel)
+    session = RealtimeSession(_agent(arguments, chosen(arguments), is_remote=is_remote), channel=channel)
     record(session, arguments.record)
     shown = screen(plain=arguments.plain)
     view = View(shown, half_duplex=arguments.half_duplex)
@@ -46,15 +45,6 @@ async def converse(arguments: Namespace, channel: RealtimeChannel) -> int:
         shown.close()
         tell_recorded(session)
     return 0
-
-
-def _simulator() -> RealtimeModel:
-    from kernl_rt.simulator import Simulator
-
-    simulator = Simulator.demo()
-    for line in simulator_notice(simulator.info):
-        print(line)
-    return simulator.realtime()
 
 
 def _agent(arguments: Namespace, model: RealtimeModel, *, is_remote: bool) -> RealtimeAgent[None]:
