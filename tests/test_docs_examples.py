@@ -55,7 +55,7 @@ def simulator() -> Iterator[dict[str, str]]:
 
 
 def run(
-    page: Path, backend: str, folder: Path, *, timeout: float = 10.0, simulator: Mapping[str, str] = {}
+    page: Path, backend: str, folder: Path, *, timeout: float = 20.0, simulator: Mapping[str, str] = {}
 ) -> subprocess.CompletedProcess[str]:
     """Run a page in ``folder``, warnings being errors. No key of the machine is passed on."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}

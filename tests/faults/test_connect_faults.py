@@ -35,7 +35,7 @@ from kernl_rt.exceptions import (
 )
 from kernl_rt.testing import FaultyTransport, Toxics
 from tests.faults.calls import CANARY
-from tests.faults.wire import FLAVOURS, URL, OpenAIPeer, backend_of, network, nothing_left, session_over, watched
+from tests.faults.wire import FLAVOURS, URL, OpenAIPeer, backend_of, grace, network, nothing_left, session_over, watched
 from tests.transport.peers import RawPeer, http_answer
 
 pytestmark = pytest.mark.anyio
@@ -188,7 +188,7 @@ async def test_fault_10_a_name_server_that_does_not_answer_is_bounded(
     start = time.monotonic()
     try:
         await fails(dialler(flavour), "ws://provider.invalid/v1/realtime", ConnectTimeout, timeout=0.2)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5
     finally:
         answer.set()  # The thread cannot be killed, in no program; it ends by itself.
 
@@ -276,9 +276,10 @@ async def test_fault_11_a_handshake_that_never_ends(flavour: str) -> None:
         start = anyio.current_time()
         await fails(transport, url, ConnectTimeout, timeout=10 * scale)
         # A server on a socket hears of it at its second write after.
-        await anyio.sleep(3 * scale + 0.3)
-        assert left, "the socket is still open"
-        assert 9 * scale <= left[0] - start <= 12 * scale + 0.5
+        with anyio.fail_after(3 if flavour in MEMORY else 10):
+            while not left:
+                await anyio.sleep(0.01)
+        assert 9 * scale <= left[0] - start <= 12 * scale + grace(flavour)
 
 
 # -- 39: closed while it connects -------------------------------------------------------------------------------------
@@ -325,10 +326,10 @@ async def test_fault_39_close_during_connect_aborts_at_once(flavour: str, stage:
                 start = anyio.current_time()
                 session.close("changed my mind")
             assert "changed my mind" in str(raised[0])
-            tick = 0.0 if flavour in MEMORY else 0.5
-            assert ended[0] - start <= tick
-            await anyio.sleep(0.2)
-        assert gone, "the socket is still open"
+            assert ended[0] - start <= grace(flavour)
+            while not gone:
+                await anyio.sleep(0.01)
+        assert gone[0] - start <= 0.2 + grace(flavour)
 
 
 @in_memory

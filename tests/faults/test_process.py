@@ -1,18 +1,11 @@
-"""What happens to a whole process: signals, exits, forks, too few files. Real clock, one interpreter for each test."""
+"""What happens to a whole process with a live call: signals, exits, forks, too few files. Real clock."""
 
 from __future__ import annotations
 
-import gc
-import inspect
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,79 +13,7 @@ from attrs import define, field
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from kernl_rt import RealtimeAgent, RealtimeSession
-from kernl_rt._session.watch import unclosed
-from kernl_rt.testing import ScriptedModel
-
-ROOT = Path(__file__).resolve().parents[2]
-
-if os.name != "posix":
-    pytest.skip("signals, forks and limits are POSIX", allow_module_level=True)
-
-#: Real seconds in which a process must end; a busy machine is slow.
-SOON = 5.0
-#: Real seconds by which a process on a busy machine may be late to look at the clock.
-LATE = 0.3
-
-PRELUDE = """
-import os, signal, sys, warnings
-from functools import partial
-from typing import Any
-import anyio
-from kernl_rt import Drain, RealtimeAgent, RealtimeSession, Toolkit, tool
-from kernl_rt.events import *
-from kernl_rt.exceptions import *
-from kernl_rt.providers import openai
-from kernl_rt.testing import ScriptedModel
-
-backend, arguments = sys.argv[1], sys.argv[2:]
-say = partial(print, flush=True)
-
-def session_of(model, *tools):
-    agent = RealtimeAgent(id="a", name="A", instructions="-", model=model, toolkits=[Toolkit(id="t", tools=tools)])
-    session = RealtimeSession(agent)
-    session.on("status", lambda event: say(event.status))
-    session.on("tool.finished", lambda event: say(event.outcome))
-    return session
-"""
-
-
-class Child:
-    """A program in an interpreter of its own, which says on its output how far it is."""
-
-    def __init__(self, code: str, backend: str, *arguments: str) -> None:
-        command = [sys.executable, "-W", "error", "-W", "always::ResourceWarning", "-c", PRELUDE + code, backend]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self._process = subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-        )
-        self.lines: list[str] = []
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def until(self, line: str) -> None:
-        assert self._process.stdout is not None
-        for each in self._process.stdout:
-            self.lines.append(each.rstrip("\n"))
-            if self.lines[-1] == line:
-                return
-        _, errors = self._process.communicate(timeout=20)
-        raise AssertionError(f"it never said {line!r}, but {self.lines} and {errors}")
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def end(self) -> tuple[int, list[str], str, float]:
-        """Exit code, what it said since, its errors, and how many seconds it took."""
-        start = time.monotonic()
-        out, errors = self._process.communicate(timeout=40)
-        return self._process.returncode, out.splitlines(), errors, time.monotonic() - start
-
+from tests.faults.children import SOON, Child
 
 CALL_OF_WORK = {
     "type": "response.function_call_arguments.done",
@@ -240,6 +161,7 @@ async def main():
     session = session_of(openai.realtime("gpt-realtime-2.1", api_key="key", base_url=arguments[0]), work)
     session.on("tool.call", listener).on("tool.call", async_listener).on("tool.finished", late_listener)
     async with session:
+        say("up")
         session.send_message("go")
         if arguments[1] == "body":
             raise kind
@@ -257,115 +179,12 @@ except KeyboardInterrupt:
 def test_fault_29_exit_and_ctrl_c_raised_inside(provider: Provider, backend: str, where: str, kind: str) -> None:
     """The program ends as it was told to, and the session is closed on the way."""
     with Child(EXITS, backend, provider.url, where, kind) as child:
+        child.until("up")  # what it took to begin is the machine's
         code, said, errors, seconds = child.end()
     assert (code, errors) == ({"exit": 7, "ctrl-c": 130}[kind], "")
     assert said.count("closed") == 1
     assert seconds < SOON * 2
     assert provider.gone.wait(SOON)
-
-
-# -- promise 27: draining ---------------------------------------------------------------------------------------------
-
-DRAIN = """
-import random
-
-timeout, longest = map(float, arguments)
-chance = random.Random(5)
-
-async def call(drain, seconds, results):
-    agent = RealtimeAgent(id="a", name="A", instructions="-", model=ScriptedModel())
-    told = []
-    session = RealtimeSession(agent)
-    session.on("draining", told.append)
-    async with drain.session(session):
-        with anyio.move_on_after(seconds) as talk:
-            await session.wait_closed()
-        # Cut by the end of the session, or over by itself?
-        results.append((seconds, talk.cancelled_caught, anyio.current_time(), len(told)))
-
-async def main():
-    results, refused = [], []
-    start = anyio.current_time()
-    async with Drain(timeout) as drain, anyio.create_task_group() as calls:
-        for _ in range(50):
-            calls.start_soon(call, drain, chance.uniform(0.2, longest), results)
-        await anyio.sleep(0.1)
-        say("up")
-        await drain.wait_started()
-        stop = anyio.current_time()
-        say("stopping")
-        try:
-            await call(drain, 1, results)
-        except SessionStateError as error:
-            say("refused")
-    for seconds, whole, at, told in results:
-        say("call", f"{seconds:.3f}", whole, f"{at - stop:.3f}", told)
-    say("end")
-
-anyio.run(main, backend=backend)
-"""
-
-
-def calls_of(said: list[str]) -> list[tuple[float, bool, float, int]]:
-    rows = [line.split()[1:] for line in said if line.startswith("call ")]
-    return [(float(row[0]), row[1] == "True", float(row[2]), int(row[3])) for row in rows]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_promise_27_no_call_is_cut_before_the_timeout(backend: str, number: signal.Signals) -> None:
-    timeout = 1.0
-    with Child(DRAIN, backend, str(timeout), "2.0") as child:
-        child.until("up")
-        child.signal(number)
-        code, said, errors, seconds = child.end()
-    assert (code, errors) == (0, "")
-    assert (said[0], said[1], said[-1]) == ("stopping", "refused", "end")
-    calls = calls_of(said)
-    assert len(calls) == 50
-    cut = [call for call in calls if not call[1]]
-    assert len(cut) not in (0, 50), "some were short enough, some were not"
-    for length, whole, at, told in calls:
-        # What the signal woke looks at the clock later than the drain did, on a busy machine.
-        assert whole or at >= timeout - LATE, f"a call of {length} s was cut {at} s after the signal"
-        assert told == 1
-        assert at < timeout + SOON
-    assert seconds < timeout + SOON
-
-
-def test_promise_27_the_second_signal_forces(backend: str) -> None:
-    with Child(DRAIN, backend, "60", "60") as child:
-        child.until("up")
-        child.signal(signal.SIGTERM)
-        child.until("refused")
-        child.signal(signal.SIGTERM)
-        code, said, errors, seconds = child.end()
-    assert (code, errors) == (0, "")
-    assert len([call for call in calls_of(said) if not call[1]]) > 40
-    assert seconds < SOON
-
-
-def test_promise_27_the_third_signal_has_its_usual_effect(backend: str) -> None:
-    code = """
-async def main():
-    async with Drain(60) as drain:
-        say("up")
-        await drain.wait_started()
-        say("first")
-        while True:
-            await anyio.sleep(0.05)
-            if drain._over:
-                break
-        say("second")
-        await anyio.sleep(60)
-
-anyio.run(main, backend=backend)
-"""
-    with Child(code, backend) as child:
-        for line in ("up", "first", "second"):
-            child.until(line)
-            child.signal(signal.SIGTERM)
-        exit_code, *_ = child.end()
-    assert exit_code == -signal.SIGTERM
 
 
 # -- row 46: forks (the verbs, one by one: tests/lifecycle/test_elsewhere.py) -----------------------------------------
@@ -459,115 +278,3 @@ def test_fault_48_no_more_files(provider: Provider, backend: str) -> None:
     assert (code, errors) == (0, "")
     assert "failures True True" in said
     assert "works again" in said
-
-
-# -- row 49: never closed ---------------------------------------------------------------------------------------------
-
-LEFT = """
-import gc
-
-def show(message, category, *where):
-    if "RealtimeSession" in str(message):  # asyncio says something of its loop, too
-        say(f"{category.__name__}: {message}")
-
-warnings.showwarning = show
-
-def fresh():
-    agent = RealtimeAgent(id="a", name="A", instructions="-", model=ScriptedModel())
-    return RealtimeSession(agent)  # the place that must be named
-
-def on_asyncio():
-    import asyncio
-    loop = asyncio.new_event_loop()
-    session = fresh()
-    loop.run_until_complete(session.__aenter__())
-    return loop, session
-
-def on_trio():
-    import collections, trio
-    queue = collections.deque()
-    session = fresh()
-    async def main():
-        async with session:
-            await trio.sleep_forever()
-    trio.lowlevel.start_guest_run(
-        main, run_sync_soon_threadsafe=queue.append, done_callback=lambda outcome: None,
-        host_uses_signal_set_wakeup_fd=True,
-    )
-    import time
-    end = time.monotonic() + 20
-    while session.status != "connected":
-        assert time.monotonic() < end
-        while queue:
-            queue.popleft()()
-    return queue, session
-
-kept = {"trio": on_trio, "asyncio": on_asyncio}[backend]()
-say(kept[1].status)
-if arguments[0] == "dropped":
-    del kept  # the event loops themselves hold on to what runs in them
-    gc.collect()
-say("exit")
-"""
-
-
-@pytest.mark.parametrize("how", ["kept", "dropped"])
-def test_fault_49_a_session_that_is_never_closed_is_named(backend: str, how: str) -> None:
-    with Child(LEFT, backend, how) as child:
-        _, said, _, _ = child.end()
-    line = 1 + next(n for n, text in enumerate((PRELUDE + LEFT).splitlines()) if "the place that must be named" in text)
-    warning = f"ResourceWarning: a RealtimeSession was connected and never closed; it was created at <string>:{line}"
-    assert said == ["connected", "exit", warning]
-
-
-class Session:
-    """Something that can be collected."""
-
-
-def test_fault_49_one_that_is_collected_is_named() -> None:
-    sessions = [Session()]
-    unclosed(sessions[0], "program.py:7")
-    with pytest.warns(ResourceWarning, match=r"never closed; it was created at program\.py:7"):
-        sessions.clear()
-
-
-@pytest.mark.filterwarnings("error")
-def test_fault_49_one_that_was_closed_or_is_a_parents_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed, parents = Session(), Session()
-    unclosed(closed, "program.py:7").detach()
-    unclosed(parents, "program.py:8")
-    here = os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: here + 1)
-    del closed, parents
-    gc.collect()
-
-
-def test_the_place_is_the_callers() -> None:
-    frame = inspect.currentframe()
-    assert frame is not None
-    agent: RealtimeAgent[int] = RealtimeAgent(id="a", name="A", instructions="-", model=ScriptedModel())
-    sessions, line = [RealtimeSession[int](agent), RealtimeSession(agent)], frame.f_lineno
-    assert [session._created_at for session in sessions] == [f"{__file__}:{line}"] * 2
-
-
-def test_fault_49_one_that_was_closed_is_not_named(backend: str) -> None:
-    code = """
-async def main():
-    agent = RealtimeAgent(id="a", name="A", instructions="-", model=ScriptedModel())
-    RealtimeSession(agent)  # never connected: nothing to close
-    async with RealtimeSession(agent):
-        pass
-    async with anyio.create_task_group() as group:
-        await RealtimeSession(agent).connect(group)
-        group.cancel_scope.cancel()
-    try:
-        async with RealtimeSession(agent):
-            raise ZeroDivisionError
-    except ZeroDivisionError:
-        say("end")
-
-anyio.run(main, backend=backend)
-"""
-    with Child(code, backend) as child:
-        exit_code, said, errors, _ = child.end()
-    assert (exit_code, said, errors) == (0, ["end"], "")

@@ -112,11 +112,11 @@ COVERED_BY: dict[int, tuple[str, ...]] = {
 #: Promises that are proven by tests of other names.
 PROVED_BY: dict[int, tuple[str, ...]] = {
     1: (
-        "session/test_session.py::test_cancelling_leaves_nothing",
+        "session/test_ending.py::test_cancelling_leaves_nothing",
         "faults/test_tools.py::test_fault_35_the_human_hangs_up_while_a_tool_runs",
     ),
     2: (
-        "session/test_session.py::test_closed_is_the_last_event_and_comes_once",
+        "session/test_ending.py::test_closed_is_the_last_event_and_comes_once",
         "faults/test_channel.py::test_fault_33_both_ends_fail_at_once",
     ),
     4: ("sweep/test_real_session.py::test_cancelled_at_every_step",),
@@ -127,8 +127,8 @@ PROVED_BY: dict[int, tuple[str, ...]] = {
     ),
     10: ("faults/test_tools.py::test_fault_24_sound_flows_both_ways_meanwhile",),
     16: (
-        "faults/test_closing.py::test_fault_29_a_listener_that_raises_harms_nobody",
-        "faults/test_closing.py::test_fault_30_a_listener_that_blocks",
+        "faults/test_bad_listeners.py::test_fault_29_a_listener_that_raises_harms_nobody",
+        "faults/test_bad_listeners.py::test_fault_30_a_listener_that_blocks",
     ),
     17: (
         "fuzz/test_fuzz.py::test_fault_16_no_frame_breaks_a_reader",
@@ -146,8 +146,8 @@ PROVED_BY: dict[int, tuple[str, ...]] = {
         "faults/test_channel.py::test_fault_36_a_channel_that_never_opens",
     ),
     24: (
-        "session/test_session.py::test_the_bodys_own_error_comes_out_bare",
-        "session/test_session.py::test_the_failure_itself_is_raised_and_not_what_it_did_to_a_command",
+        "session/test_ending.py::test_the_bodys_own_error_comes_out_bare",
+        "session/test_ending.py::test_the_failure_itself_is_raised_and_not_what_it_did_to_a_command",
     ),
 }
 

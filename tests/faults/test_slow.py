@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from typing import Any
 
@@ -116,32 +117,43 @@ async def test_promise_10_sound_flows_in_every_frame_while_tools_misbehave() -> 
 
 
 async def test_promise_10_a_blocking_function_runs_in_a_thread(real_clock: None) -> None:
-    """Real time: 40 functions that block, 8 at once; no frame waits longer than a blocked loop would make it."""
+    """Real time: as long as functions block, 8 of the 16 at once, frame after frame goes out."""
+    begun: list[int] = []
+    release = threading.Event()
 
     @tool
     def block(number: int) -> str:
-        """Block the thread."""
-        time.sleep(0.1)
-        return "done"
+        """Block the thread until the frames are through, which they never are if it is the event loop's."""
+        begun.append(number)
+        if release.wait(10):
+            return "done"
+        release.set()  # the others need not wait, too
+        return "the loop was blocked"
 
     async with calling(block, channel=StallingChannel()) as call:
         assert call.channel is not None
         calls = [tool_call("block", f"c{n}", f'{{"number": {n}}}', item_id=f"f{n}") for n in range(16)]
         call.peer.say(created(), *calls, done())
-        worst = 0.0
+        with anyio.fail_after(10):
+            while not begun:
+                await anyio.sleep(0.001)
+        waits: list[float] = []
         for _ in range(40):
             before = len(call.peer.heard(AudioInputAppend))
             start = time.perf_counter()
             call.channel.say(FRAME)
             while len(call.peer.heard(AudioInputAppend)) == before:
                 await anyio.lowlevel.checkpoint()
-            worst = max(worst, time.perf_counter() - start)
+            waits.append(time.perf_counter() - start)
             await anyio.sleep(0.01)
+        assert not call.peer.heard(ToolResult), "they still block"
+        release.set()
         with anyio.fail_after(10):
             while len(call.peer.heard(ToolResult)) < 16:
                 await anyio.sleep(0.01)
-        # A blocked loop would make it 100 ms and more; 40 ms is promised, and a shared machine gets a little grace.
-        assert worst < 0.09
+        assert {result.output for result in call.peer.heard(ToolResult)} == {"done"}
+        # 40 ms is promised; a shared machine may well take the processor away from some of the frames.
+        assert sorted(waits)[len(waits) // 2] < 0.04
 
 
 # -- row 34: the telephone stalls -------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from tests.faults.flavours import (
 from tests.faults.wire import (
     OpenAIPeer,
     call,
+    grace,
     hear,
     link,
 )
@@ -221,12 +222,13 @@ async def test_fault_08_a_close_frame_without_the_end_of_the_connection(flavour:
     async with link(flavour, script) as stream:
         with anyio.fail_after(10):
             _, error = await hear(stream)
-        assert anyio.current_time() - told[0] <= AT_ONCE, "noticed late"
+        assert anyio.current_time() - told[0] <= AT_ONCE + grace(flavour), "noticed late"
         assert isinstance(error, ConnectionClosed)
         assert error.code == 1001
-        await anyio.sleep(2.5)
-        assert freed, "the socket is still open"
-        assert freed[0] - told[0] <= 2.25
+        with anyio.fail_after(10):
+            while not freed:
+                await anyio.sleep(0.01)
+        assert freed[0] - told[0] <= 2.25 + grace(flavour), "the socket was open for long"
 
 
 async def test_fault_08_leaving_does_not_wait_for_it_longer_than_the_bound(flavour: str) -> None:
@@ -239,4 +241,4 @@ async def test_fault_08_leaving_does_not_wait_for_it_longer_than_the_bound(flavo
         with anyio.fail_after(1):
             await hear(stream)
         start = anyio.current_time()
-    assert anyio.current_time() - start <= 2.25
+    assert anyio.current_time() - start <= 2.25 + grace(flavour)

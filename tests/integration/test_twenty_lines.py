@@ -44,7 +44,7 @@ async def test_the_twenty_lines(run: str, tmp_path: Path) -> None:
     assert body != head
     script = tmp_path / "twenty.py"
     script.write_text(CHANNEL + body + RUNS[run] + "\n", encoding="utf-8")
-    async with Simulator(api_key="a-key").serve() as url:
+    async with Simulator(api_key="a-key", speed=20).serve() as url:
         environment = {
             **os.environ,
             "OPENAI_API_KEY": "a-key",

@@ -1,4 +1,4 @@
-"""P27: no new sessions, a word to the live ones, a limit. With real signals: tests/faults/test_process.py."""
+"""P27: no new sessions, a word to the live ones, a limit. With real signals: tests/faults/test_draining.py."""
 
 from __future__ import annotations
 

@@ -158,10 +158,11 @@ async def test_a_stuck_listener_is_logged_after_the_last_event(caplog: pytest.Lo
 @pytest.mark.usefixtures("real_clock")
 async def test_a_plain_tool_in_a_thread_is_not_waited_for() -> None:
     """A thread cannot be killed: it is abandoned, and what it gives too late is nobody's."""
-    release, left = threading.Event(), threading.Event()
+    began, release, left = threading.Event(), threading.Event(), threading.Event()
 
     @tool
     def plain() -> str:
+        began.set()
         release.wait(20)
         left.set()
         return "too late"
@@ -170,14 +171,14 @@ async def test_a_plain_tool_in_a_thread_is_not_waited_for() -> None:
         with anyio.fail_after(10):
             async with calling(plain) as call:
                 await call.says(tool_call("plain"))
-                while not [e for e in call.log if e.kind == "tool.call"]:
+                while not began.is_set():
                     await anyio.sleep(0.01)
                 start = anyio.current_time()
                 assert await call.session.aclose()
                 assert anyio.current_time() - start < 1
         before = list(call.log)
         release.set()
-        await anyio.to_thread.run_sync(left.wait, 5)
+        assert await anyio.to_thread.run_sync(left.wait, 10)
         await anyio.sleep(0.05)
         assert call.log == before
         assert [(e.outcome, e.output) for e in call.seen(ToolFinished)] == [("cancelled", "")]

@@ -83,6 +83,12 @@ def make_session(
     return RealtimeSession(agent, channel=channel, context=context, **options)
 
 
+def peer_of(session: RealtimeSession[Any]) -> ModelPeer:
+    """The provider's end of a session that :func:`make_session` made."""
+    assert isinstance(session.model, ScriptedModel)
+    return session.model.peer
+
+
 @asynccontextmanager
 async def calling(*tools: Any, **options: Any) -> AsyncIterator[Call]:
     """A connected session whose whole stream is logged."""
@@ -92,9 +98,7 @@ async def calling(*tools: Any, **options: Any) -> AsyncIterator[Call]:
     # Under a virtual clock a deadlock would hang for real: a timer somewhere turns it into a failure.
     with anyio.fail_after(10_000):
         async with session:
-            model = session.model
-            assert isinstance(model, ScriptedModel)
-            yield Call(session, model.peer, log)
+            yield Call(session, peer_of(session), log)
 
 
 # -- what a provider says ---------------------------------------------------------------------------------------------
