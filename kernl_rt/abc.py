@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager
 
 from kernl_rt.config import AudioFormat, Capabilities, ConnectOptions, Credential, ResponseConfig, Secret, SessionConfig
 from kernl_rt.events import ChannelEvent, ClientEvent, ServerEvent
-from kernl_rt.exceptions import MisconfiguredError
+from kernl_rt.exceptions import MisconfiguredError, SessionStateError
 
 __all__ = ["MessageStream", "RealtimeChannel", "RealtimeConnection", "RealtimeModel", "RealtimeTransport"]
 
@@ -53,6 +53,22 @@ class MessageStream(ABC):
         Raises:
             ConnectionClosed: the link has ended.
         """
+
+    @property
+    def ready(self) -> bool:
+        """Whether a message may be written without waiting: the link is open, and nothing waits before it.
+
+        A stream that is never ready, the default, is always waited for.
+        """
+        return False
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Write one message at once; only while :attr:`ready`, or right after others that were written so.
+
+        What the operating system does not take is kept and written next, whole; until then the stream is not ready.
+        That the link has broken is said by :meth:`receive` and :meth:`send`.
+        """
+        raise SessionStateError("this stream is never ready: use send()")
 
     @abstractmethod
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
@@ -108,6 +124,18 @@ class RealtimeConnection(ABC):
         Raises:
             ConnectionClosed: the link has ended.
         """
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`send_nowait` may be called; never, by default."""
+        return False
+
+    def send_nowait(self, event: ClientEvent) -> None:
+        """Write one event at once, while :attr:`ready`; as :meth:`MessageStream.send_nowait`.
+
+        The session does so within the very step that asks for it: what stops a reply must not wait for a task.
+        """
+        raise SessionStateError("this connection is never ready: use send()")
 
 
 class RealtimeModel(ABC):

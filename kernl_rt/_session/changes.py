@@ -113,7 +113,7 @@ class LiveChanges:
         )
         if not ready:
             self._unprepared.append((command.number, agent, change))
-            driver.work_gate.open()
+            driver.work_gate.wake()
         return command
 
     async def handoff(

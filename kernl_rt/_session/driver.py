@@ -28,24 +28,9 @@ from kernl_rt._session.stream import Streams, topics_of
 from kernl_rt._session.watch import Watchdog
 from kernl_rt.events import Draining, Interrupted, LoopStalled, ResponseCreated, ServerEvent, SessionError, SessionStuck
 
-__all__ = ["Driver", "Gate"]
+__all__ = ["Driver"]
 
 logger = logging.getLogger("kernl_rt")
-
-
-class Gate:
-    """Where one task parks until there is something to do. Opening it never waits."""
-
-    __slots__ = ("_parking",)
-
-    def __init__(self) -> None:
-        self._parking = Parking()
-
-    def open(self) -> None:
-        self._parking.wake()
-
-    async def wait(self) -> None:
-        await self._parking.park()
 
 
 class Driver:
@@ -60,15 +45,17 @@ class Driver:
         #: Bytes of sound in it.
         self.channel_bytes = 0
         self.to_tools: list[actions.StartTool | actions.CheckApproval] = []
-        self.model_gate, self.channel_gate = Gate(), Gate()
+        self.model_gate, self.channel_gate = Parking(), Parking()
         #: Opened for the session's own task: something to start, an earlier deadline, or the end.
-        self.work_gate = Gate()
+        self.work_gate = Parking()
         self.to_guardrails: list[actions.StartCheck] = []
-        self.room_gate = Gate()
+        self.room_gate = Parking()
         self.stopped = False
         self.error: Exception | None = None
         #: Set by the session: give up connecting; give up the link that there is.
         self.give_up: Callable[[], None] = lambda: None
+        #: Set while there is a link: write what waits for it.
+        self.write: Callable[[], None] = lambda: None
         self.hang_up: Callable[[], None] = lambda: None
         #: When to dial again, and with which handle; ``None`` while no other link is wanted.
         self.redial: tuple[float, str | None] | None = None
@@ -83,6 +70,8 @@ class Driver:
         self._commands: dict[int, Command[Any]] = {}
         self._number = 0
         self._queue: deque[inputs.Input] = deque()
+        #: Something was put into the outbox in this step.
+        self._unsent = False
         self._feeding = False
         self._home = Home.here()
         self._now = self._home.clock
@@ -135,6 +124,9 @@ class Driver:
                 heard.append(action.event)
             else:
                 _ROUTES[type(action)](self, action)
+        if self._unsent:
+            self._unsent = False
+            self.write()
         interrupt: BaseException | None = None
         for event in heard:
             try:
@@ -149,7 +141,7 @@ class Driver:
         deadline = self.machine.deadline
         if deadline is not None and deadline < self._sleeps_until:
             self._sleeps_until = deadline
-            self.work_gate.open()
+            self.work_gate.wake()
 
     def next_deadline(self) -> float | None:
         """When the session's task is to feed a ``Tick``; it is woken if that moves nearer, and may sleep on."""
@@ -185,7 +177,7 @@ class Driver:
 
     def _send(self, action: actions.Send) -> None:
         self.outbox.push(action)
-        self.model_gate.open()
+        self._unsent = True
 
     @property
     def has_room(self) -> bool:
@@ -195,13 +187,13 @@ class Driver:
     def _play(self, action: actions.Play) -> None:
         self.to_channel.append(action.audio)
         self.channel_bytes += len(action.audio)
-        self.channel_gate.open()
+        self.channel_gate.wake()
         if self.channel_bytes > PLAYBACK_LIMIT:
             self.feed(inputs.SpeakerStuck())
 
     def _flush(self, action: actions.FlushPlayback) -> None:
         self.to_channel.append(None)
-        self.channel_gate.open()
+        self.channel_gate.wake()
 
     def _clear(self, action: actions.ClearPlayback) -> None:
         """Drop our own queue first, then the channel's, so that nothing slips in between."""
@@ -218,11 +210,11 @@ class Driver:
 
     def _start_tool(self, action: actions.StartTool | actions.CheckApproval) -> None:
         self.to_tools.append(action)
-        self.work_gate.open()
+        self.work_gate.wake()
 
     def _start_check(self, action: actions.StartCheck) -> None:
         self.to_guardrails.append(action)
-        self.work_gate.open()
+        self.work_gate.wake()
 
     def _cancel_tool(self, action: actions.CancelTool) -> None:
         self.cancel_tool(action.call_id)
@@ -253,7 +245,7 @@ class Driver:
         if not self.stopped:
             self.stopped, self.error = True, error
             self.watchdog.begin()
-            self.work_gate.open()
+            self.work_gate.wake()
             self.give_up()
 
     def _reconnect(self, action: actions.Reconnect) -> None:

@@ -83,17 +83,27 @@ class Link:
                     return
                 scope.deadline = float("inf")
                 linked()
-                driver.room_gate.open()
-                async with anyio.create_task_group() as group:
-                    driver.hang_up = group.cancel_scope.cancel
-                    group.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
-                    await hosted(group, pumps.model_out(driver, connection))
+                driver.room_gate.wake()
+                await self._talk(connection)
                 driver.hang_up = scope.cancel
         if scope.cancelled_caught and not driver.stopped and driver.redial is None:
             raise ConnectTimeout(
                 f"no session with {self._model.provider} within {self._timeout:g} seconds; "
                 "raise ConnectOptions(timeout=…) if the network is that slow"
             )
+
+    async def _talk(self, connection: RealtimeConnection) -> None:
+        """Both ways, until the machine gives the link up."""
+        driver = self._driver
+        out = pumps.ModelOut(driver, connection)
+        try:
+            async with anyio.create_task_group() as group:
+                driver.hang_up = group.cancel_scope.cancel
+                driver.write = out.write
+                group.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
+                await hosted(group, out.run())
+        finally:
+            driver.write = _nowhere
 
     async def _configure(self, connection: RealtimeConnection) -> None:
         """Say the configuration and hear the provider's yes. Nothing else is said on this link before."""
@@ -116,6 +126,10 @@ class Link:
                 driver.feed(inputs.ConnectionLost(exc))
                 raise driver.error or exc from None
             raise
+
+
+def _nowhere() -> None:
+    """There is no link: what is to be said waits for the next."""
 
 
 def _slot() -> float:

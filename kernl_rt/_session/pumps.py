@@ -11,7 +11,7 @@ from kernl_rt._session.driver import Driver
 from kernl_rt.abc import RealtimeChannel, RealtimeConnection
 from kernl_rt.exceptions import ConnectionClosed, ProtocolError
 
-__all__ = ["channel_in", "channel_out", "model_in", "model_out"]
+__all__ = ["ModelOut", "channel_in", "channel_out", "model_in"]
 
 
 async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
@@ -27,17 +27,42 @@ async def model_in(driver: Driver, connection: RealtimeConnection) -> None:
         driver.feed(inputs.ConnectionLost(exc, random.random()))
 
 
-async def model_out(driver: Driver, connection: RealtimeConnection) -> None:
-    """Machine → model. The one task that writes."""
-    outbox = driver.outbox
-    try:
-        while True:
-            while (event := outbox.pop()) is not None:
-                await connection.send(event)
-                driver.room_gate.open()
-            await driver.model_gate.wait()
-    except ConnectionClosed as exc:
-        driver.feed(inputs.ConnectionLost(exc, random.random()))
+class ModelOut:
+    """Machine → model. What the link takes at once is written within the step that asks for it, before anybody is told
+    of that step; what has to wait, by a task.
+    """
+
+    def __init__(self, driver: Driver, connection: RealtimeConnection) -> None:
+        self._driver = driver
+        self._connection = connection
+        self._error: Exception | None = None
+
+    def write(self) -> None:
+        driver, connection = self._driver, self._connection
+        outbox = driver.outbox
+        try:
+            while connection.ready and (event := outbox.pop()) is not None:
+                connection.send_nowait(event)
+        except Exception as exc:  # raised by the task: whoever fed this step may be a caller who has no part in it
+            self._error = exc
+        driver.room_gate.wake()
+        if outbox or self._error is not None:
+            driver.model_gate.wake()
+
+    async def run(self) -> None:
+        driver, outbox = self._driver, self._driver.outbox
+        try:
+            while self._error is None:
+                event = outbox.pop()
+                if event is None:
+                    await driver.model_gate.park()
+                else:
+                    await self._connection.send(event)
+                    driver.room_gate.wake()
+        except ConnectionClosed as exc:
+            driver.feed(inputs.ConnectionLost(exc, random.random()))
+        else:
+            raise self._error
 
 
 async def channel_in(driver: Driver, channel: RealtimeChannel) -> None:
@@ -47,7 +72,7 @@ async def channel_in(driver: Driver, channel: RealtimeChannel) -> None:
             event = await channel.receive()
             driver.feed(event)
             while not channel.live and not driver.has_room:
-                await driver.room_gate.wait()
+                await driver.room_gate.park()
     except anyio.EndOfStream:
         driver.feed(inputs.ChannelEnded())
     except Exception as exc:
@@ -66,6 +91,6 @@ async def channel_out(driver: Driver, channel: RealtimeChannel) -> None:
                 else:
                     driver.channel_bytes -= len(audio)
                     await channel.send(audio)
-            await driver.channel_gate.wait()
+            await driver.channel_gate.park()
     except Exception as exc:
         driver.feed(inputs.ChannelFailed(exc))

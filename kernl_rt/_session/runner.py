@@ -191,10 +191,10 @@ class Runner:
             self.changes.dispatch(driver, nursery)
             deadline = driver.next_deadline()
             if deadline is None:
-                await driver.work_gate.wait()
+                await driver.work_gate.park()
                 continue
             with anyio.CancelScope(deadline=deadline):
-                await driver.work_gate.wait()
+                await driver.work_gate.park()
             if anyio.current_time() >= deadline and not driver.stopped:
                 driver.feed(inputs.Tick())
 

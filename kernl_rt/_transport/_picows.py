@@ -38,7 +38,7 @@ _TEXT, _BINARY = picows.WSMsgType.TEXT, picows.WSMsgType.BINARY
 _CLOSE, _PING, _PONG = 8, 9, 10
 #: Bytes that picows begins to read with: the larger part of what an idle link would hold.
 _READ_BUFFER = 2048
-#: Bytes that the system keeps for us: three seconds of what providers send at their fastest, at most.
+#: Bytes that the system keeps for us. A second of sound is 64 KB on the wire; providers send some times faster.
 _RECEIVE_BUFFER = 256 * 2**10
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|$)")
 
@@ -207,10 +207,24 @@ class PicowsLink(Link, picows.WSListener):
         await self._drain()
         if self._inbox.error is not None or self._transport is None or self._transport.is_disconnected:
             raise self._closed_error()
-        self._transport.send(_TEXT if isinstance(message, str) else _BINARY, message)
+        self.send_nowait(message)
         # From here on the frame is in the buffer and will be written whole, with or without us.
         if await self._drain() and self._disconnected.is_set():
             raise self._closed_error()
+
+    @property
+    def ready(self) -> bool:
+        transport = self._transport
+        return (
+            self._writable is None
+            and self._inbox.error is None
+            and transport is not None
+            and not transport.is_disconnected
+        )
+
+    def send_nowait(self, message: str | bytes) -> None:
+        assert self._transport is not None
+        self._transport.send(_TEXT if isinstance(message, str) else _BINARY, message)
 
     async def _drain(self) -> bool:
         """Wait until the system has taken everything. ``True``: it had to be waited for."""

@@ -126,8 +126,15 @@ class Outbox:
         self._write = write
         self._control: deque[bytes] = deque(maxlen=_CONTROL)
         self._items: deque[_Item] = deque()
-        self._wake = anyio.Event()
+        #: What is left of a message that the system has begun to take.
+        self._rest = b""
+        self._work = Parking()
         self._failed = False
+
+    @property
+    def idle(self) -> bool:
+        """All that was given has been written, and the writer waits for more."""
+        return self._work.taken
 
     async def send(self, payload: str | bytes) -> bool:
         """Wait until ``payload`` has been written. ``False``: it was not, the link is gone."""
@@ -141,7 +148,7 @@ class Outbox:
         if self._failed:
             return False
         self._items.append(item)
-        self._wake.set()
+        self._work.wake()
         try:
             await item.done.wait()
         finally:
@@ -152,7 +159,12 @@ class Outbox:
     def urge(self, frame: bytes) -> None:
         """Write a control frame soon, before the messages that wait."""
         self._control.append(frame)
-        self._wake.set()
+        self._work.wake()
+
+    def finish(self, rest: bytes) -> None:
+        """Write ``rest`` before anything else: what was before it is with the system already."""
+        self._rest += rest
+        self._work.wake()
 
     def fail(self) -> None:
         """Nothing can be written any more: let every sender go."""
@@ -162,13 +174,16 @@ class Outbox:
             item.done.set()
         self._items.clear()
         self._control.clear()
+        self._rest = b""
 
     async def run(self) -> None:
         """Write until cancelled, or until writing fails with its exception."""
         while True:
-            if not self._control and not self._items:
-                self._wake = anyio.Event()
-                await self._wake.wait()
+            if not (self._rest or self._control or self._items):
+                await self._work.park()
+            while self._rest:
+                rest, self._rest = self._rest, b""
+                await self._write(rest)
             while self._control:
                 await self._write(self._control.popleft())
             if self._items:

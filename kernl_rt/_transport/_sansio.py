@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame
@@ -35,6 +36,16 @@ _CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, ssl.SSLError, OSError)
 
 
+def _plain_socket(stream: ByteStream) -> socket.socket | None:
+    """The socket that takes exactly what ``stream`` would write, where we may write to it past the stream: under trio,
+    and without TLS. asyncio does not give it out of its hands.
+    """
+    if not isinstance(stream, SocketStream):
+        return None
+    found = stream.extra(SocketAttribute.raw_socket, None)
+    return found if isinstance(found, socket.socket) else None
+
+
 class SansioLink(Link):
     """An open WebSocket: ``protocol`` has finished its handshake on ``stream``."""
 
@@ -49,6 +60,7 @@ class SansioLink(Link):
         self._slicer = Slicer(limit) if protocol.side is CLIENT else None
         self._inbox = Inbox()
         self._outbox = Outbox(self._write)
+        self._socket = _plain_socket(stream)
         self._close_started = False
         self._released = Latch()
         #: Nothing more is to be learned from the peer.
@@ -71,12 +83,34 @@ class SansioLink(Link):
         await checkpoint_if_cancelled()
         if self._protocol.state is not OPEN or self._inbox.error is not None:
             raise self._closed_error()
+        if not await self._outbox.send(self._framed(message)):
+            raise self._closed_error()
+
+    @property
+    def ready(self) -> bool:
+        return (
+            self._socket is not None
+            and self._outbox.idle
+            and self._protocol.state is OPEN
+            and self._inbox.error is None
+        )
+
+    def send_nowait(self, message: str | bytes) -> None:
+        data = self._framed(message)
+        taken = 0
+        if self._socket is not None and self._outbox.idle:
+            # The writer finds out what is wrong, as it does for everybody else.
+            with contextlib.suppress(OSError):
+                taken = self._socket.send(data)
+        if taken < len(data):
+            self._outbox.finish(data[taken:])
+
+    def _framed(self, message: str | bytes) -> bytes:
         if isinstance(message, str):
             self._protocol.send_text(message.encode())
         else:
             self._protocol.send_binary(message)
-        if not await self._outbox.send(b"".join(self._protocol.data_to_send())):
-            raise self._closed_error()
+        return b"".join(self._protocol.data_to_send())
 
     def _closed_error(self) -> ConnectionClosed:
         error = self._inbox.fresh_error()

@@ -46,11 +46,19 @@ class MemoryStream(MessageStream):
         if self._inbox.error is not None:
             error = self._inbox.fresh_error()
             raise error if isinstance(error, ConnectionClosed) else ConnectionClosed(1009, str(error))
+        self.send_nowait(message)
+
+    @property
+    def ready(self) -> bool:
+        return self._inbox.error is None and not self._peer._inbox.full
+
+    def send_nowait(self, message: str | bytes) -> None:
+        peer = self._peer
         if len(message.encode() if isinstance(message, str) else message) > peer._limit:
             peer._inbox.end(MessageTooLarge(f"the peer sent a message of more than {peer._limit} bytes"))
             self._inbox.end(ConnectionClosed(1009, "message too large"))
-            return
-        peer._inbox.put(message)
+        else:
+            peer._inbox.put(message)
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         check_close_code(code)

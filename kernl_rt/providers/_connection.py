@@ -52,6 +52,8 @@ class CodecConnection(RealtimeConnection):
         self._stream = stream
         self._codec = codec
         self._unread: list[str | bytes] = []
+        #: An event that is several frames is being written, and nothing may come between them.
+        self._sending = False
 
     async def receive(self) -> Sequence[ServerEvent]:
         unread = self._unread
@@ -67,12 +69,27 @@ class CodecConnection(RealtimeConnection):
                 return events
 
     async def send(self, event: ClientEvent) -> None:
-        frames = self._codec.encode(event)
+        frames = self._frames(event)
+        self._sending = True
         try:
-            for frame in (frames,) if isinstance(frames, (str, bytes)) else frames:
+            for frame in frames:
                 await self._stream.send(frame)
         except ConnectionClosed as error:
             raise self._meaning(error) from error
+        finally:
+            self._sending = False
+
+    @property
+    def ready(self) -> bool:
+        return not self._sending and self._stream.ready
+
+    def send_nowait(self, event: ClientEvent) -> None:
+        for frame in self._frames(event):
+            self._stream.send_nowait(frame)
+
+    def _frames(self, event: ClientEvent) -> Sequence[str | bytes]:
+        frames = self._codec.encode(event)
+        return (frames,) if isinstance(frames, (str, bytes)) else frames
 
     def _meaning(self, error: ConnectionClosed) -> ConnectionClosed:
         return self._codec.closed(error)

@@ -53,6 +53,15 @@ class _WatchedConnection(RealtimeConnection):
             raise
         self._ledger.done(event)
 
+    @property
+    def ready(self) -> bool:
+        return self._connection.ready
+
+    def send_nowait(self, event: ClientEvent) -> None:
+        self._ledger.begins(event)
+        self._connection.send_nowait(event)
+        self._ledger.done(event)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
