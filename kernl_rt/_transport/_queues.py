@@ -45,6 +45,16 @@ class Inbox:
         return self._error
 
     @property
+    def settled(self) -> bool:
+        """A receiver need not wait: there are messages, or there will be none any more."""
+        return bool(self._messages) or self._error is not None
+
+    @property
+    def wanted(self) -> bool:
+        """A receiver waits."""
+        return self._arrival.taken
+
+    @property
     def full(self) -> bool:
         """No more should be read for now. Never after the end."""
         if self._error is not None:

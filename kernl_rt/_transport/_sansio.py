@@ -1,7 +1,8 @@
 """A WebSocket over any anyio byte stream: websockets' sans-I/O protocol, for both ends and both backends.
 
-Three tasks: one reads, one writes, one pings. The reader never writes, so that a peer which does not read cannot stop
-us from reading, and the writer alone touches the stream's sending side, so that no cancelled sender tears a frame.
+Whoever waits for a message reads the stream himself: a hop for each message would cost as much as the rest. While
+nobody does, one of the three tasks here reads in his place; the others write and ping. Who reads never writes, so that
+a peer which does not read cannot stop us from reading, and who is cancelled while he sends tears no frame.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ from websockets.frames import Frame
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
 from kernl_rt._latch import Latch
+from kernl_rt._parking import Parking
 from kernl_rt._transport._frames import Assembler, Slicer, Violation, check_close_code, clip_reason
 from kernl_rt._transport._heartbeat import Heartbeat
 from kernl_rt._transport._queues import Inbox, Outbox
 from kernl_rt._transport._scope import CLOSE_TIMEOUT, Link
-from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge
+from kernl_rt.exceptions import ConnectionClosed, MessageTooLarge, SessionStateError
 
 __all__ = ["QUIET", "READ_SIZE", "SansioLink"]
 
 #: Part of no logging tree, so nothing can turn it on: at DEBUG, websockets writes headers, keys included.
 QUIET = logging.Logger("kernl_rt.silent", logging.CRITICAL + 1)
 READ_SIZE = 65536
+#: Seconds without a receiver after which the link reads on by itself, so that pings are answered.
+STAND_IN_AFTER = 0.5
 _CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
 #: How a stream says that it is of no more use. "Busy": a TLS stream that must answer a key update while it writes.
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, ssl.SSLError, OSError)
@@ -63,6 +67,11 @@ class SansioLink(Link):
         self._socket = _plain_socket(stream)
         self._close_started = False
         self._released = Latch()
+        #: Somebody reads the stream; it is the receiver.
+        self._reading = self._receiving = False
+        self._receives = 0
+        #: For the task that stands in for the receiver.
+        self._stand_in = Parking()
         #: Nothing more is to be learned from the peer.
         self._read_all = False
         #: The closing handshake is over, or the peer has gone.
@@ -77,7 +86,20 @@ class SansioLink(Link):
         self.spawn(task_group, self._beat)
 
     async def receive(self) -> Sequence[str | bytes]:
-        return await self._inbox.take()
+        inbox = self._inbox
+        self._receives += 1
+        if self._receiving:
+            raise SessionStateError("another task is already receiving from this stream")
+        if not (inbox.settled or self._reading):
+            self._reading = self._receiving = True
+            try:
+                while not inbox.settled:
+                    await self._read_some()
+            finally:
+                self._reading = self._receiving = False
+                if self._close_started or self._parted.is_set() or self._read_all:
+                    self._stand_in.wake()
+        return await inbox.take()
 
     async def send(self, message: str | bytes) -> None:
         await checkpoint_if_cancelled()
@@ -124,6 +146,7 @@ class SansioLink(Link):
         self._close_started = True
         try:
             self._inbox.end(ConnectionClosed(code, clip_reason(reason)))
+            self._stand_in.wake()
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 if self._protocol.state is OPEN:
                     self._protocol.send_close(code, clip_reason(reason))
@@ -154,25 +177,50 @@ class SansioLink(Link):
         try:
             await self._outbox.run()
         except STREAM_ERRORS:
-            # The reader says why, from what the peer sent last: a close frame may still be waiting to be read.
+            # What the peer sent last says why: a close frame may still be waiting to be read.
             self._outbox.fail()
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 await self._parted.wait()
             self._lost("writing failed")
+            await self._hang_up()  # a receiver waits for the socket
 
-    async def _read(self) -> None:
+    async def _read_some(self) -> None:
         try:
-            while not self._read_all:
-                data = await self._stream.receive(READ_SIZE)
-                self._heartbeat.heard()
-                self._take(data)
-                if self._inbox.full:
-                    await self._inbox.room()
-            await self._linger()
+            data = await self._stream.receive(READ_SIZE)
         except anyio.EndOfStream:
             self._lost("the connection ended without a close frame")
         except STREAM_ERRORS as error:
             self._lost(f"the connection broke: {type(error.__cause__ or error).__name__}")
+        else:
+            self._heartbeat.heard()
+            self._take(data)
+
+    async def _read(self) -> None:
+        """Read while nobody receives; then see the closing handshake through."""
+        seen = -1
+        while not (self._read_all or self._parted.is_set()):
+            if not self._reading and (seen == self._receives or self._close_started):
+                await self._read_for(seen)
+            else:
+                seen = self._receives
+                with anyio.move_on_after(STAND_IN_AFTER):
+                    await self._stand_in.park()
+        if self._read_all:
+            await self._linger()
+
+    async def _read_for(self, seen: int) -> None:
+        """Read until somebody receives again, and has something."""
+        self._reading = True
+        try:
+            while not (self._read_all or self._parted.is_set()):
+                if self._inbox.full:
+                    await self._inbox.room()
+                elif self._close_started or seen == self._receives or self._inbox.wanted:
+                    await self._read_some()
+                else:
+                    return
+        finally:
+            self._reading = False
 
     def _take(self, data: bytes) -> None:
         """Whole messages go past the library, which would look at each of their bytes; it has seen all that was before
@@ -247,11 +295,10 @@ class SansioLink(Link):
         with anyio.move_on_after(CLOSE_TIMEOUT):
             await self._outbox.flush()
             if self._protocol.side is not SERVER or self._protocol.parser_exc is not None:
-                try:
+                # However it ends: there is nothing more to be learned.
+                with contextlib.suppress(anyio.EndOfStream, *STREAM_ERRORS):
                     while True:
                         await self._stream.receive(READ_SIZE)
-                except anyio.EndOfStream:
-                    pass
         await self._hang_up()
 
     async def _hang_up(self) -> None:

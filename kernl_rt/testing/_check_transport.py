@@ -23,6 +23,8 @@ ConnectTo = Callable[[Handler, int], AbstractAsyncContextManager[MessageStream]]
 _LIMIT = 64 * 1024
 #: Long enough for a message to cross a loopback, in seconds.
 _SETTLE = 0.25
+#: Long enough for a link to have noticed that nobody receives, and to read by itself.
+_ALONE = 1.0
 
 
 async def check_transport(connect_to: ConnectTo) -> None:
@@ -97,7 +99,7 @@ async def _a_burst_is_one_receive(connect_to: ConnectTo) -> None:
         await _closed(stream)
 
     async with connect_to(burst, _LIMIT) as stream:
-        await anyio.sleep(_SETTLE)
+        await anyio.sleep(_ALONE)
         burst_size = len(await stream.receive())
         assert burst_size == 100, f"100 messages had arrived, one receive() gave {burst_size}"
 

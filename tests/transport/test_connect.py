@@ -259,8 +259,9 @@ async def test_the_callers_timeout_passes_and_leaves_nothing_open(make_transport
         with pytest.raises(TimeoutError), anyio.fail_after(0.2):
             async with make_transport().connect(f"{scheme}://127.0.0.1:{port}/"):
                 raise AssertionError("it connected")
-        assert anyio.current_time() - start < 1
-        with anyio.fail_after(1):
+        # Far below what a peer that says nothing is waited for, far above what a busy machine takes.
+        assert anyio.current_time() - start < 5
+        with anyio.fail_after(5):
             await left.wait()
 
 
