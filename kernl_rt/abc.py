@@ -36,7 +36,7 @@ class MessageStream(ABC):
         """Every message that has been read, at least one; waits for the first. A text message may come as UTF-8 bytes.
 
         Cancelling it loses no message. Control frames are answered, and messages keep being read up to a bound, also
-        while nobody receives: within a second at the latest.
+        while nobody receives: after two seconds at the latest.
 
         Raises:
             ConnectionClosed: the link has ended, with its close code and reason; again at each further call. Messages

@@ -34,7 +34,7 @@ __all__ = ["QUIET", "READ_SIZE", "SansioLink"]
 QUIET = logging.Logger("kernl_rt.silent", logging.CRITICAL + 1)
 READ_SIZE = 65536
 #: Seconds without a receiver after which the link reads on by itself, so that pings are answered.
-STAND_IN_AFTER = 0.5
+STAND_IN_AFTER = 2.0
 _CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
 #: How a stream says that it is of no more use. "Busy": a TLS stream that must answer a key update while it writes.
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, ssl.SSLError, OSError)
@@ -70,6 +70,8 @@ class SansioLink(Link):
         #: Somebody reads the stream; it is the receiver.
         self._reading = self._receiving = False
         self._receives = 0
+        #: How many there had been when the link last looked whether somebody receives.
+        self._seen = -1
         #: For the task that stands in for the receiver.
         self._stand_in = Parking()
         #: Nothing more is to be learned from the peer.
@@ -197,25 +199,24 @@ class SansioLink(Link):
 
     async def _read(self) -> None:
         """Read while nobody receives; then see the closing handshake through."""
-        seen = -1
         while not (self._read_all or self._parted.is_set()):
-            if not self._reading and (seen == self._receives or self._close_started):
-                await self._read_for(seen)
+            if not self._reading and (self._seen == self._receives or self._close_started):
+                await self._read_alone()
             else:
-                seen = self._receives
+                self._seen = self._receives
                 with anyio.move_on_after(STAND_IN_AFTER):
                     await self._stand_in.park()
         if self._read_all:
             await self._linger()
 
-    async def _read_for(self, seen: int) -> None:
+    async def _read_alone(self) -> None:
         """Read until somebody receives again, and has something."""
         self._reading = True
         try:
             while not (self._read_all or self._parted.is_set()):
                 if self._inbox.full:
                     await self._inbox.room()
-                elif self._close_started or seen == self._receives or self._inbox.wanted:
+                elif self._close_started or self._seen == self._receives or self._inbox.wanted:
                     await self._read_some()
                 else:
                     return
@@ -321,3 +322,6 @@ class SansioLink(Link):
             self._protocol.send_ping(b"kernl")
             for data in self._protocol.data_to_send():
                 self._outbox.urge(data)
+            # The answer must be read, whoever does.
+            self._seen = self._receives
+            self._stand_in.wake()

@@ -24,7 +24,7 @@ _LIMIT = 64 * 1024
 #: Long enough for a message to cross a loopback, in seconds.
 _SETTLE = 0.25
 #: Long enough for a link to have noticed that nobody receives, and to read by itself.
-_ALONE = 1.0
+_ALONE = 3.0
 
 
 async def check_transport(connect_to: ConnectTo) -> None:
