@@ -49,7 +49,12 @@ class Child:
         command = [sys.executable, "-W", "error", "-W", "always::ResourceWarning", "-c", PRELUDE + code, backend]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # a line that was read ahead would be missed by whoever reads the rest
+            cwd=ROOT,
+            env=environment,
         )
         self.lines: list[str] = []
 
@@ -63,11 +68,11 @@ class Child:
     def until(self, line: str) -> None:
         assert self._process.stdout is not None
         for each in self._process.stdout:
-            self.lines.append(each.rstrip("\n"))
+            self.lines.append(each.decode().rstrip("\n"))
             if self.lines[-1] == line:
                 return
         _, errors = self._process.communicate(timeout=20)
-        raise AssertionError(f"it never said {line!r}, but {self.lines} and {errors}")
+        raise AssertionError(f"it never said {line!r}, but {self.lines} and {errors.decode()}")
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -76,4 +81,4 @@ class Child:
         """Exit code, what it said since, its errors, and how many seconds it took."""
         start = time.monotonic()
         out, errors = self._process.communicate(timeout=40)
-        return self._process.returncode, out.splitlines(), errors, time.monotonic() - start
+        return self._process.returncode, out.decode().splitlines(), errors.decode(), time.monotonic() - start
