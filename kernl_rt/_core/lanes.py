@@ -80,9 +80,9 @@ class Outbox:
                 if self._live_bytes > self._live_limit:
                     self._shed()
 
-    def pop(self) -> ClientEvent | None:
-        """The next event to write."""
-        for lane in self._lanes.values():
+    def pop(self, *, urgent: bool = False) -> ClientEvent | None:
+        """The next event to write; with ``urgent``, only one that overtakes the rest."""
+        for lane in (self._lanes[Lane.URGENT],) if urgent else self._lanes.values():
             if lane:
                 send = lane.popleft()
                 self._leaves(send)

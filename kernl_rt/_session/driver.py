@@ -11,7 +11,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import anyio
 
@@ -28,9 +28,17 @@ from kernl_rt._session.stream import Streams, topics_of
 from kernl_rt._session.watch import Watchdog
 from kernl_rt.events import Draining, Interrupted, LoopStalled, ResponseCreated, ServerEvent, SessionError, SessionStuck
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "nowhere"]
 
 logger = logging.getLogger("kernl_rt")
+
+
+class Write(Protocol):
+    def __call__(self, *, urgent: bool) -> None: ...
+
+
+def nowhere(*, urgent: bool) -> None:
+    """There is no link: what is to be said waits for the next."""
 
 
 class Driver:
@@ -54,8 +62,8 @@ class Driver:
         self.error: Exception | None = None
         #: Set by the session: give up connecting; give up the link that there is.
         self.give_up: Callable[[], None] = lambda: None
-        #: Set while there is a link: write what waits for it.
-        self.write: Callable[[], None] = lambda: None
+        #: Set while there is a link: write what waits for it, or of that what is urgent.
+        self.write: Write = nowhere
         self.hang_up: Callable[[], None] = lambda: None
         #: When to dial again, and with which handle; ``None`` while no other link is wanted.
         self.redial: tuple[float, str | None] | None = None
@@ -70,8 +78,10 @@ class Driver:
         self._commands: dict[int, Command[Any]] = {}
         self._number = 0
         self._queue: deque[inputs.Input] = deque()
-        #: Something was put into the outbox in this step.
+        #: Something was put into the outbox and not yet offered to the link.
         self._unsent = False
+        #: More has come from the model at the same time: it may take a request back.
+        self._more = False
         self._feeding = False
         self._home = Home.here()
         self._now = self._home.clock
@@ -93,15 +103,19 @@ class Driver:
     def feed_all(self, events: Sequence[ServerEvent]) -> None:
         """What came from the model at once. A link that is given up meanwhile has no more to say."""
         self._feeding = True
+        last = len(events) - 1
         try:
-            for event in events:
+            for index, event in enumerate(events):
                 if self.redial is not None:
                     return
+                self._more = index < last
                 self._accept(event)
                 self._work()
         finally:
-            self._feeding = False
+            self._feeding = self._more = False
             self._set_clock()
+            if self._unsent:  # something came in between
+                self._offer()
 
     def _accept(self, input: inputs.Input) -> None:
         if type(input) is ResponseCreated and (asked := self.machine.asked) is not None and self.outbox.recall(asked):
@@ -125,8 +139,7 @@ class Driver:
             else:
                 _ROUTES[type(action)](self, action)
         if self._unsent:
-            self._unsent = False
-            self.write()
+            self._offer()
         interrupt: BaseException | None = None
         for event in heard:
             try:
@@ -178,6 +191,11 @@ class Driver:
     def _send(self, action: actions.Send) -> None:
         self.outbox.push(action)
         self._unsent = True
+
+    def _offer(self) -> None:
+        """Give the link what waits. Its listeners are told later: what stops a reply must not wait for them."""
+        self._unsent = self._more
+        self.write(urgent=self._more)
 
     @property
     def has_room(self) -> bool:

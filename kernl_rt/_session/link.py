@@ -22,7 +22,7 @@ from anyio.lowlevel import RunVar
 
 from kernl_rt._core import inputs
 from kernl_rt._session import pumps
-from kernl_rt._session.driver import Driver
+from kernl_rt._session.driver import Driver, nowhere
 from kernl_rt._session.errors import hosted
 from kernl_rt.abc import RealtimeConnection, RealtimeModel
 from kernl_rt.exceptions import ConnectError, ConnectionClosed, ConnectTimeout, MisconfiguredError, ProtocolError
@@ -103,7 +103,7 @@ class Link:
                 group.start_soon(pumps.model_in, driver, connection, name="kernl_rt model in")
                 await hosted(group, out.run())
         finally:
-            driver.write = _nowhere
+            driver.write = nowhere
 
     async def _configure(self, connection: RealtimeConnection) -> None:
         """Say the configuration and hear the provider's yes. Nothing else is said on this link before."""
@@ -126,10 +126,6 @@ class Link:
                 driver.feed(inputs.ConnectionLost(exc))
                 raise driver.error or exc from None
             raise
-
-
-def _nowhere() -> None:
-    """There is no link: what is to be said waits for the next."""
 
 
 def _slot() -> float:

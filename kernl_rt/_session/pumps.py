@@ -9,6 +9,7 @@ import anyio
 from kernl_rt._core import inputs
 from kernl_rt._session.driver import Driver
 from kernl_rt.abc import RealtimeChannel, RealtimeConnection
+from kernl_rt.events import ClientEvent
 from kernl_rt.exceptions import ConnectionClosed, ProtocolError
 
 __all__ = ["ModelOut", "channel_in", "channel_out", "model_in"]
@@ -35,13 +36,16 @@ class ModelOut:
     def __init__(self, driver: Driver, connection: RealtimeConnection) -> None:
         self._driver = driver
         self._connection = connection
+        #: The task is in the middle of an event, and nothing may come between its frames.
+        self._sending = False
         self._error: Exception | None = None
 
-    def write(self) -> None:
+    def write(self, *, urgent: bool) -> None:
+        """Write what the link takes; with ``urgent`` only what overtakes the rest."""
         driver, connection = self._driver, self._connection
         outbox = driver.outbox
         try:
-            while connection.ready and (event := outbox.pop()) is not None:
+            while not self._sending and connection.ready and (event := outbox.pop(urgent=urgent)) is not None:
                 connection.send_nowait(event)
         except Exception as exc:  # raised by the task: whoever fed this step may be a caller who has no part in it
             self._error = exc
@@ -57,12 +61,17 @@ class ModelOut:
                 if event is None:
                     await driver.model_gate.park()
                 else:
-                    await self._connection.send(event)
+                    await self._send(event)
                     driver.room_gate.wake()
         except ConnectionClosed as exc:
             driver.feed(inputs.ConnectionLost(exc, random.random()))
         else:
             raise self._error
+
+    async def _send(self, event: ClientEvent) -> None:
+        self._sending = True
+        await self._connection.send(event)
+        self._sending = False  # not where it was cut half way: nothing may follow that
 
 
 async def channel_in(driver: Driver, channel: RealtimeChannel) -> None:

@@ -52,8 +52,6 @@ class CodecConnection(RealtimeConnection):
         self._stream = stream
         self._codec = codec
         self._unread: list[str | bytes] = []
-        #: An event that is several frames is being written, and nothing may come between them.
-        self._sending = False
 
     async def receive(self) -> Sequence[ServerEvent]:
         unread = self._unread
@@ -70,18 +68,15 @@ class CodecConnection(RealtimeConnection):
 
     async def send(self, event: ClientEvent) -> None:
         frames = self._frames(event)
-        self._sending = True
         try:
             for frame in frames:
                 await self._stream.send(frame)
         except ConnectionClosed as error:
             raise self._meaning(error) from error
-        finally:
-            self._sending = False
 
     @property
     def ready(self) -> bool:
-        return not self._sending and self._stream.ready
+        return self._stream.ready
 
     def send_nowait(self, event: ClientEvent) -> None:
         for frame in self._frames(event):

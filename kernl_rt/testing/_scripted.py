@@ -129,8 +129,11 @@ class ModelPeer:
     async def _send(self, event: ClientEvent) -> None:
         if self._closing is not None:
             raise self._closing
-        self.sent.append(event)
         await anyio.lowlevel.checkpoint()
+        self._take(event)
+
+    def _take(self, event: ClientEvent) -> None:
+        self.sent.append(event)
         self._from_session.put(event)
         if self._acknowledge:
             self._answer(event)
@@ -174,6 +177,13 @@ class _ScriptedConnection(RealtimeConnection):
 
     async def send(self, event: ClientEvent) -> None:
         await self._peer._send(event)
+
+    @property
+    def ready(self) -> bool:
+        return self._peer._closing is None
+
+    def send_nowait(self, event: ClientEvent) -> None:
+        self._peer._take(event)
 
 
 class ScriptedModel(RealtimeModel):
