@@ -129,15 +129,9 @@ class Driver:
 
     def _step(self, input: inputs.Input) -> None:
         heard: list[Any] = []
-        now = self._now()
-        outcome = self.machine.feed(input, now)
-        if self.tap is not None:
-            self.tap(input, outcome, now)
-        for action in outcome:
-            if type(action) is actions.Emit:
-                heard.append(action.event)
-            else:
-                _ROUTES[type(action)](self, action)
+        self._decide(input, heard)
+        while self._queue and type(self._queue[0]) is inputs.PlaybackCleared:
+            self._decide(self._queue.popleft(), heard)  # the channel has answered: it belongs to this step
         if self._unsent:
             self._offer()
         interrupt: BaseException | None = None
@@ -148,6 +142,18 @@ class Driver:
                 interrupt = interrupt or exc
         if interrupt is not None:
             raise interrupt
+
+    def _decide(self, input: inputs.Input, heard: list[Any]) -> None:
+        """What is to be told goes to ``heard``."""
+        now = self._now()
+        outcome = self.machine.feed(input, now)
+        if self.tap is not None:
+            self.tap(input, outcome, now)
+        for action in outcome:
+            if type(action) is actions.Emit:
+                heard.append(action.event)
+            else:
+                _ROUTES[type(action)](self, action)
 
     def _set_clock(self) -> None:
         """Once for all that was fed: nobody could wait in between."""

@@ -112,18 +112,13 @@ class SansioLink(Link):
 
     @property
     def ready(self) -> bool:
-        return (
-            self._socket is not None
-            and self._outbox.idle
-            and self._protocol.state is OPEN
-            and self._inbox.error is None
-        )
+        return self._outbox.idle and self._protocol.state is OPEN and self._inbox.error is None
 
     def send_nowait(self, message: str | bytes) -> None:
         data = self._framed(message)
         taken = 0
         if self._socket is not None and self._outbox.idle:
-            # The writer finds out what is wrong, as it does for everybody else.
+            # The writer finds out what is wrong, as it does where there is no socket to write to.
             with contextlib.suppress(OSError):
                 taken = self._socket.send(data)
         if taken < len(data):

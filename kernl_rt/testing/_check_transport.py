@@ -267,6 +267,31 @@ async def _a_cancelled_send_is_whole_or_nothing(connect_to: ConnectTo) -> None:
         assert found[:-1] == sorted(found[:-1]), "messages came in another order"
 
 
+async def _what_is_written_at_once_is_whole_and_in_order(connect_to: ConnectTo) -> None:
+    found: list[bytes] = []
+    complete = anyio.Event()
+
+    async def slow(stream: MessageStream, request: Request) -> None:
+        while True:
+            await anyio.sleep(0.002)
+            for message in _bytes(await stream.receive()):
+                found.append(message)
+                if message == b"end":
+                    complete.set()
+
+    async with connect_to(slow, _LIMIT) as stream:
+        sent = [bytes([index]) * (1 if index % 3 else 50_000) for index in range(200)]
+        for message in sent:
+            if stream.ready:
+                stream.send_nowait(message)
+            else:
+                await stream.send(message)
+        await stream.send("end")
+        await complete.wait()
+        assert found[:-1] == sent, "what was written while the stream was ready came torn, twice, or in another order"
+    assert not stream.ready, "a stream that is closed says that it is ready"
+
+
 async def _messages_are_read_ahead(connect_to: ConnectTo) -> None:
     written = anyio.Event()
 
@@ -292,5 +317,6 @@ _CHECKS: tuple[Callable[[ConnectTo], Awaitable[None]], ...] = (
     _leaving_by_cancellation_closes,
     _a_cancelled_receive_loses_nothing,
     _a_cancelled_send_is_whole_or_nothing,
+    _what_is_written_at_once_is_whole_and_in_order,
     _messages_are_read_ahead,
 )
