@@ -11,6 +11,7 @@ import contextlib
 import os
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from common import Client, Recorder
@@ -29,6 +30,9 @@ class KernlClient(Client):
         from kernl_rt import RealtimeAgent, RealtimeSession, Toolkit, tool
         from kernl_rt.events import AudioDelta, Interrupted
         from kernl_rt.providers import openai
+
+        # The first connection loads it; that is no part of what a session costs.
+        import_module("picows" if self.backend == "asyncio" else "websockets.client")
 
     async def setup(self, a: Namespace) -> None:
         base = a.url.removesuffix("/realtime").replace("ws://", "http://")

@@ -114,8 +114,6 @@ class Driver:
         finally:
             self._feeding = self._more = False
             self._set_clock()
-            if self._unsent:  # something came in between
-                self._offer()
 
     def _accept(self, input: inputs.Input) -> None:
         if type(input) is ResponseCreated and (asked := self.machine.asked) is not None and self.outbox.recall(asked):

@@ -148,7 +148,10 @@ async def test_what_a_connection_raises_ends_the_session_and_not_its_caller() ->
         def send_nowait(self, event: ClientEvent) -> None:
             raise ZeroDivisionError("a codec's mistake")
 
+    told: list[str] = []
     with pytest.raises(ZeroDivisionError, match="a codec's mistake"):
         async with session_with(Meddled(Broken)) as session:
-            session.send_message("hello")  # raises nothing here
+            session.send_message("hello")
+            told.append("the caller")
             await anyio.sleep(60)
+    assert told == ["the caller"]

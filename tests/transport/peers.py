@@ -13,9 +13,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from websockets.server import ServerProtocol
 from websockets.utils import apply_mask
 
+from kernl_rt._transport import WebSocketTransport
 from kernl_rt._transport._sansio import QUIET
 from kernl_rt._transport._scope import bare_task_group
-from kernl_rt.abc import RealtimeTransport
+from kernl_rt.abc import MessageStream, RealtimeTransport
 
 #: Implementation and backend of everything that dials a socket.
 FLAVOURS = ["sansio-trio", "sansio-asyncio", "picows-asyncio", "triows-trio"]
@@ -176,3 +177,29 @@ def byte_pair(slice_size: int | None = None, buffer: int = 1000) -> tuple[Memory
     to_a, from_b = anyio.create_memory_object_stream[bytes](buffer)
     to_b, from_a = anyio.create_memory_object_stream[bytes](buffer)
     return MemoryBytes(to_b, from_b, slice_size), MemoryBytes(to_a, from_a, None)
+
+
+@asynccontextmanager
+async def link(
+    script: Script, *, slice_size: int | None = None, buffer: int = 1000, **options: float | None
+) -> AsyncIterator[MessageStream]:
+    near, far = byte_pair(slice_size, buffer)
+    transport = WebSocketTransport(implementation="sansio", **options)  # type: ignore[arg-type]
+
+    async def dial(address: object) -> MemoryBytes:
+        return near
+
+    transport._dial = dial  # type: ignore[method-assign, assignment]
+
+    async def run() -> None:
+        async with far:
+            try:
+                await script(RawPeer(far))
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(run)
+        async with transport.connect("ws://x/") as stream:
+            yield stream
+        task_group.cancel_scope.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -89,6 +90,29 @@ async def test_a_message_of_which_the_system_takes_a_part_is_finished_before_any
     pongs = [int(payload) for opcode, payload in reader.frames if opcode == PONG]
     assert pongs == sorted(pongs)
     assert pongs[-1] == 199, "the latest ping must be answered"
+
+
+class Sipping:
+    """A system that takes a few bytes at a time."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+
+    def send(self, data: bytes) -> int:
+        return int(self._socket.send(data[:10]))
+
+
+@pytest.mark.parametrize("flavour", ["sansio-trio"])
+async def test_while_a_rest_waits_the_system_is_offered_nothing(make_transport: MakeTransport, flavour: str) -> None:
+    reader = Reader()
+    reader.may_read.set()
+    async with linked(make_transport, reader) as stream:
+        await becomes_ready(stream)
+        stream._socket = Sipping(stream._socket)  # type: ignore[attr-defined]
+        for message in (b"first" * 20, b"second" * 20, b"end"):
+            stream.send_nowait(message)
+        await reader.ended.wait()
+    assert [payload for _, payload in reader.frames[:3]] == [b"first" * 20, b"second" * 20, b"end"]
 
 
 async def test_a_link_that_has_ended_is_not_ready(make_transport: MakeTransport) -> None:

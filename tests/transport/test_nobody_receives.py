@@ -1,56 +1,65 @@
-"""While nobody receives, a link of our own reads on by itself; the receiver then takes over again."""
+"""While nobody receives, a link of our own reads on by itself; the receiver then takes over again. In virtual time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
-from transport.peers import BINARY, PING, PONG, TEXT, MakeTransport, RawPeer, frame, raw_server
+from transport.peers import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, close_frame, frame, link
 
-from kernl_rt.exceptions import ConnectionClosed, SessionStateError
+from kernl_rt._transport._queues import Outbox
+from kernl_rt._transport._sansio import STAND_IN_AFTER
+from kernl_rt.exceptions import ConnectionClosed
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "no_leak")]
-
-#: Real seconds; a busy machine is slow.
-SOON = 20
-
-
-@pytest.fixture(params=["sansio-trio", "sansio-asyncio"])
-def flavour(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def backend(flavour: str) -> str:
-    return flavour.partition("-")[2]
+def binary(messages: Sequence[str | bytes]) -> list[bytes]:
+    return [bytes(message) for message in messages if isinstance(message, bytes)]
 
 
-async def test_pings_are_answered_and_a_receiver_takes_over_again(make_transport: MakeTransport) -> None:
-    answered = anyio.Event()
-    said: list[bytes] = []
+async def test_pings_are_answered_and_a_receiver_takes_over_again() -> None:
+    answered: list[float] = []
 
     async def script(peer: RawPeer) -> None:
         await peer.upgrade(frame(TEXT, b"first"))
         await peer.send(frame(PING, b"there?"))
         assert await peer.read_until(PONG) == b"there?"
-        answered.set()
+        answered.append(anyio.current_time())
         while True:
             _, payload = await peer.read_frame()
-            said.append(payload)
             await peer.send(frame(BINARY, payload.upper()))
 
-    with anyio.fail_after(SOON):
-        async with (
-            raw_server(script) as port,
-            make_transport(ping_interval=None).connect(f"ws://127.0.0.1:{port}/") as stream,
-        ):
-            await answered.wait()
-            assert [bytes(m) for m in await stream.receive()] == [b"first"]  # type: ignore[arg-type]
-            for word in (b"one", b"two", b"three"):
-                await stream.send(word)
-                assert [bytes(m) for m in await stream.receive()] == [word.upper()]  # type: ignore[arg-type]
+    start = anyio.current_time()
+    async with link(script, ping_interval=None) as stream:
+        await anyio.sleep(10)
+        assert answered == [pytest.approx(start + STAND_IN_AFTER)]
+        assert binary(await stream.receive()) == [b"first"]
+        for word in (b"one", b"two", b"three"):
+            await stream.send(word)
+            assert binary(await stream.receive()) == [word.upper()]
+        assert anyio.current_time() == pytest.approx(start + 10)
 
 
-async def test_the_answer_to_our_own_ping_is_read_though_nobody_receives(make_transport: MakeTransport) -> None:
+async def test_who_stands_in_stays_until_the_receiver_has_something() -> None:
+    async def script(peer: RawPeer) -> None:
+        await peer.upgrade()
+        await anyio.sleep(10)
+        await peer.send(frame(PING, b"nothing for the receiver"))
+        await peer.read_until(PONG)
+        await anyio.sleep(0.1)
+        await peer.send(frame(TEXT, b"something"))
+        await peer.gone()
+
+    async with link(script, ping_interval=None) as stream:
+        start = anyio.current_time()
+        await anyio.sleep(5)
+        assert binary(await stream.receive()) == [b"something"]
+        assert anyio.current_time() == pytest.approx(start + 10.1)
+
+
+async def test_the_answer_to_our_own_ping_is_read_though_nobody_receives() -> None:
     pings = 0
 
     async def script(peer: RawPeer) -> None:
@@ -63,66 +72,58 @@ async def test_the_answer_to_our_own_ping_is_read_though_nobody_receives(make_tr
             if pings == 5:
                 await peer.send(frame(TEXT, b"alive"))
 
-    with anyio.fail_after(SOON):
-        async with (
-            raw_server(script) as port,
-            # Less than the link would wait for a receiver.
-            make_transport(ping_interval=0.1, ping_timeout=1.0).connect(f"ws://127.0.0.1:{port}/") as stream,
-        ):
-            while pings < 5:
-                await anyio.sleep(0.01)
-            assert [bytes(m) for m in await stream.receive()] == [b"alive"]  # type: ignore[arg-type]
+    # Both less than the link would wait for a receiver.
+    async with link(script, ping_interval=1.0, ping_timeout=0.5) as stream:
+        await anyio.sleep(60)
+        assert pings >= 50
+        assert binary(await stream.receive()) == [b"alive"]
 
 
-async def test_a_second_receiver_is_refused_and_the_first_goes_on(make_transport: MakeTransport) -> None:
+async def test_a_receiver_learns_of_a_close_of_our_own_and_the_answer_is_read_without_it() -> None:
     async def script(peer: RawPeer) -> None:
         await peer.upgrade()
-        await peer.read_frame()
-        await peer.send(frame(TEXT, b"late"))
+        await peer.read_until(CLOSE)
+        await peer.send(frame(TEXT, b"what was on its way"))
+        await anyio.sleep(0.1)
+        await peer.send(close_frame(1000))
         await peer.gone()
 
-    heard: list[object] = []
-    with anyio.fail_after(SOON):
-        async with (
-            raw_server(script) as port,
-            make_transport(ping_interval=None).connect(f"ws://127.0.0.1:{port}/") as stream,
-            anyio.create_task_group() as group,
-        ):
-
-            async def first() -> None:
-                heard.extend(await stream.receive())
-
-            group.start_soon(first)
-            await anyio.sleep(0.05)
-            with pytest.raises(SessionStateError, match="another task"):
-                await stream.receive()
-            await stream.send(b"go")
-    assert heard == [b"late"]
-
-
-async def test_a_receiver_learns_of_a_close_of_our_own(make_transport: MakeTransport) -> None:
-    async def script(peer: RawPeer) -> None:
-        await peer.upgrade()
-        while True:  # a peer that talks on beside the closing handshake, and never answers it
-            await peer.send(frame(TEXT, b"more"))
-            await anyio.sleep(0.005)
-
     ends: list[ConnectionClosed] = []
-    with anyio.fail_after(SOON):
-        async with (
-            raw_server(script) as port,
-            make_transport(ping_interval=None).connect(f"ws://127.0.0.1:{port}/") as stream,
-            anyio.create_task_group() as group,
-        ):
+    async with link(script, ping_interval=None) as stream, anyio.create_task_group() as group:
 
-            async def receive() -> None:
-                try:
-                    while True:
-                        await stream.receive()
-                except ConnectionClosed as closed:
-                    ends.append(closed)
+        async def receive() -> None:
+            try:
+                while True:
+                    await stream.receive()
+            except ConnectionClosed as closed:
+                ends.append(closed)
 
-            group.start_soon(receive)
-            await anyio.sleep(0.05)
-            await stream.aclose(1000, "enough")
+        group.start_soon(receive)
+        start = anyio.current_time()
+        await anyio.sleep(0.5)
+        await stream.aclose(1000, "enough")
+        assert anyio.current_time() == pytest.approx(start + 0.6)
     assert [(end.code, end.reason) for end in ends] == [(1000, "enough")]
+
+
+async def test_the_rest_of_a_message_is_written_before_an_answer_to_a_ping() -> None:
+    written: list[bytes] = []
+
+    async def write(data: str | bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+        assert isinstance(data, bytes)
+        written.append(data)
+
+    outbox = Outbox(write)
+    assert not outbox.idle
+    async with anyio.create_task_group() as group:
+        group.start_soon(outbox.run)
+        while not outbox.idle:
+            await anyio.lowlevel.checkpoint()
+        outbox.finish(b"rest")
+        assert not outbox.idle
+        outbox.urge(b"pong")
+        outbox.finish(b" of it")
+        assert await outbox.flush()
+        group.cancel_scope.cancel()
+    assert written == [b"rest of it", b"pong"]

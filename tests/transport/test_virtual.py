@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import anyio
 import pytest
 from transport.peers import (
@@ -13,46 +10,17 @@ from transport.peers import (
     PING,
     PONG,
     TEXT,
-    MemoryBytes,
     RawPeer,
-    Script,
-    byte_pair,
     close_frame,
     frame,
+    link,
 )
 
 from kernl_rt._transport import WebSocketTransport
 from kernl_rt._transport._queues import READ_AHEAD
-from kernl_rt.abc import MessageStream
 from kernl_rt.exceptions import ConnectionClosed, MisconfiguredError
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def link(
-    script: Script, *, slice_size: int | None = None, buffer: int = 1000, **options: float | None
-) -> AsyncIterator[MessageStream]:
-    near, far = byte_pair(slice_size, buffer)
-    transport = WebSocketTransport(implementation="sansio", **options)  # type: ignore[arg-type]
-
-    async def dial(address: object) -> MemoryBytes:
-        return near
-
-    transport._dial = dial  # type: ignore[method-assign, assignment]
-
-    async def run() -> None:
-        async with far:
-            try:
-                await script(RawPeer(far))
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return
-
-    async with anyio.create_task_group() as task_group:
-        task_group.start_soon(run)
-        async with transport.connect("ws://x/") as stream:
-            yield stream
-        task_group.cancel_scope.cancel()
 
 
 async def read_for_ever(peer: RawPeer) -> None:
