@@ -83,7 +83,8 @@ def conclude(state: State, cuts: list[Cut], now: float) -> None:
     alone = interruption.response_id if interruption is not None and interruption.alone else None
     if interruption is not None:
         dropped = state.holdback.drop((alone or "") if interruption.alone else None)
-        cuts = with_unplayed(cuts, dropped, state.settings.output_format)
+        if dropped:
+            cuts = with_unplayed(cuts, dropped, state.settings.output_format)
     changed = False
     for cut in cuts:
         if cut.response_id is not None and cut.response_id not in state.finished:
