@@ -111,6 +111,7 @@ def torn_frame(monkeypatch: pytest.MonkeyPatch) -> None:
         await self._stream.send(b"".join(self._protocol.data_to_send()))
 
     monkeypatch.setattr(SansioLink, "send", send)
+    monkeypatch.setattr(SansioLink, "ready", False)
 
 
 def listener_kills_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
