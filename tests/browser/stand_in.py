@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import threading
+import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import as_file, files
@@ -60,6 +61,7 @@ class StandIn:
         self.heard: list[dict[str, Any] | bytes] = []
         self.protocols: list[str] = []
         self.token_status = token_status
+        self._page = page
         self._link: Any = None
         page.raw.route("**/session-token", self._token)
         page.raw.route_web_socket("**/voice", self._called)
@@ -88,6 +90,17 @@ class StandIn:
 
     def texts(self, *types: str) -> list[dict[str, Any]]:
         return [it for it in self.heard if isinstance(it, dict) and (not types or it["type"] in types)]
+
+    def until(self, heard: Callable[[], object], seconds: float = 10) -> None:
+        """Wait until what the page has said makes ``heard()`` true."""
+        limit = time.monotonic() + seconds
+        while not heard():
+            assert time.monotonic() < limit, f"not within {seconds:g} s; the last it said: {self.heard[-5:]}"
+            self._page.raw.wait_for_timeout(20)
+
+    def until_loud(self, level: int) -> None:
+        """Wait until the page has sent a sample above ``level``."""
+        self.until(lambda: any(max(sound) > level for sound in self.sounds))
 
     @property
     def sounds(self) -> list[array[int]]:
