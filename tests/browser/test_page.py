@@ -208,7 +208,7 @@ def test_the_button_is_held_like_the_key_and_a_space_in_a_message_is_a_space(pag
     page.raw.focus("#message")
     page.raw.keyboard.type("two words")
     page.raw.keyboard.press("Enter")
-    server.until(lambda: server.texts("text"))
+    server.until(lambda: server.texts("text") and len(server.texts("talk")) == 2)
     assert [it["pressed"] for it in server.texts("talk")] == [True, False]
     assert server.texts("text") == [{"type": "text", "text": "two words"}]
 
