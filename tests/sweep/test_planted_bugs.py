@@ -157,8 +157,8 @@ def remains() -> list[str]:
 
 
 @pytest.mark.parametrize(("plant", "scenario", "word"), BUGS, ids=[plant.__name__ for plant, _, _ in BUGS])
-def test_it_is_found_and_nothing_of_it_is_left(plant: Plant, scenario: Scenario, word: str, backend: Backend) -> None:
-    """Not even while its report is kept: else what is left ends in the middle of a later run."""
+def test_it_is_found(plant: Plant, scenario: Scenario, word: str, backend: Backend) -> None:
+    """And nothing of it is left, not even while its report is kept: else it ends in the middle of a later run."""
     gc.collect()
     before = remains()
     report = planted(plant, scenario, backend, every=11, stop_after=3)
