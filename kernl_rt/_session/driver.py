@@ -197,7 +197,7 @@ class Driver:
         self._unsent = True
 
     def _offer(self) -> None:
-        """Give the link what waits. Its listeners are told later: what stops a reply must not wait for them."""
+        """Give the link what waits, before anybody is told of the step: what stops a reply must not wait for that."""
         self._unsent = self._more
         self.write(urgent=self._more)
 

@@ -176,6 +176,7 @@ class SansioLink(Link):
         except STREAM_ERRORS:
             # What the peer sent last says why: a close frame may still be waiting to be read.
             self._outbox.fail()
+            self._read_on()
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 await self._parted.wait()
             self._lost("writing failed")
@@ -203,6 +204,11 @@ class SansioLink(Link):
                     await self._stand_in.park()
         if self._read_all:
             await self._linger()
+
+    def _read_on(self) -> None:
+        """What comes now must be read, whoever does."""
+        self._seen = self._receives
+        self._stand_in.wake()
 
     async def _read_alone(self) -> None:
         """Read until somebody receives again, and has something."""
@@ -317,6 +323,4 @@ class SansioLink(Link):
             self._protocol.send_ping(b"kernl")
             for data in self._protocol.data_to_send():
                 self._outbox.urge(data)
-            # The answer must be read, whoever does.
-            self._seen = self._receives
-            self._stand_in.wake()
+            self._read_on()

@@ -3,6 +3,8 @@
 A target takes frames in order. Most judge each for itself; those with a session behind them (``machine``,
 ``simulator``) begin a new one after some frames, and ``recent`` holds what the current one was given, which is what it
 takes to see a failure again.
+
+It is one page because the table at its end names them all: who adds a reader sees beside it how the others are judged.
 """
 
 from __future__ import annotations

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 
 from kernl_rt import RealtimeAgent, RealtimeSession
-from kernl_rt.abc import RealtimeConnection, RealtimeTransport
-from kernl_rt.config import ConnectOptions, Credential, SessionConfig
+from kernl_rt.abc import RealtimeConnection
+from kernl_rt.config import ConnectOptions, SessionConfig
 from kernl_rt.events import (
     AudioInputAppend,
     ClientEvent,
@@ -36,25 +36,13 @@ def session_with(model: ScriptedModel, **options: Any) -> RealtimeSession[Any]:
 class Meddled(ScriptedModel):
     """A scripted model whose connection is wrapped."""
 
-    def __init__(self, wrap: Any) -> None:
+    def __init__(self, wrap: Callable[[RealtimeConnection], RealtimeConnection]) -> None:
         super().__init__()
         self._wrap = wrap
 
-    def connect(
-        self,
-        config: SessionConfig,
-        options: ConnectOptions,
-        *,
-        credential: Credential | None = None,
-        transport: RealtimeTransport | None = None,
-    ) -> AbstractAsyncContextManager[RealtimeConnection]:
-        return self._wrapped(super().connect(config, options, credential=credential, transport=transport))
-
     @asynccontextmanager
-    async def _wrapped(
-        self, connecting: AbstractAsyncContextManager[RealtimeConnection]
-    ) -> AsyncIterator[RealtimeConnection]:
-        async with connecting as connection:
+    async def _connect(self, config: SessionConfig, options: ConnectOptions) -> AsyncIterator[RealtimeConnection]:
+        async with super()._connect(config, options) as connection:
             yield self._wrap(connection)
 
 

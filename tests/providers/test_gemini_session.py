@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
-from attrs import define, field
 
 from kernl_rt import RealtimeAgent, RealtimeSession, SessionConfig, Toolkit, TurnDetection, events as ev, tool
 from kernl_rt._transport.memory import MemoryTransport
-from kernl_rt.abc import MessageStream, RealtimeTransport
+from kernl_rt.abc import MessageStream
 from kernl_rt.channels.memory import MemoryChannel
-from kernl_rt.config import Secret
 from kernl_rt.exceptions import (
     AuthenticationError,
     CommandRejected,
@@ -28,100 +24,11 @@ from kernl_rt.exceptions import (
 )
 from kernl_rt.items import ContentPart, FunctionCall, FunctionCallOutput, Message
 from kernl_rt.providers import gemini
-from kernl_rt.simulator import Faults, Reply, ScriptedBrain, ScriptedEars, Simulator, ToolCall
-from tests.providers.test_gemini_oracle import PNG, strict
+from kernl_rt.simulator import Faults, Reply, ScriptedEars, ToolCall
+from tests.providers.gemini_sessions import LOUD, NAME, QUIET, scripted, talking
+from tests.providers.test_gemini_oracle import PNG
 
 pytestmark = pytest.mark.anyio
-
-NAME = "gemini-3.8-live"
-#: A tenth of a second at 16 kHz.
-LOUD = b"\x00\x40\x00\xc0" * 800
-QUIET = bytes(3_200)
-
-
-class Spying(MessageStream):
-    def __init__(self, inner: MessageStream, spy: Spy) -> None:
-        self.inner, self.spy = inner, spy
-
-    async def receive(self) -> Sequence[str | bytes]:
-        return await self.inner.receive()
-
-    async def send(self, message: str | bytes) -> None:
-        assert isinstance(message, str)
-        strict(message)
-        self.spy.said.append(json.loads(message))
-        await self.inner.send(message)
-
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        await self.inner.aclose(code, reason)
-
-
-@define
-class Spy(RealtimeTransport):
-    """Keeps what we say, and holds it against the SDK's types."""
-
-    inner: RealtimeTransport
-    said: list[dict[str, Any]] = field(factory=list)
-    dialled: list[str] = field(factory=list)
-
-    @asynccontextmanager
-    async def connect(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str | Secret] = {},
-        subprotocols: Sequence[str] = (),
-        max_message_size: int = 4 * 2**20,
-    ) -> AsyncIterator[MessageStream]:
-        self.dialled.append(url)
-        async with self.inner.connect(url, headers=headers, max_message_size=max_message_size) as stream:
-            yield Spying(stream, self)
-
-    def each(self, *path: str) -> list[Any]:
-        found: list[Any] = list(self.said)
-        for name in path:
-            found = [each[name] for each in found if name in each]
-        return found
-
-
-@define
-class Talk:
-    session: RealtimeSession[Any]
-    spy: Spy
-    log: list[Any] = field(factory=list)
-
-    def seen(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.log if isinstance(event, kind)]
-
-    async def until(self, found: Callable[[], Any]) -> Any:
-        with anyio.fail_after(60):
-            while not (value := found()):
-                await anyio.sleep(0.01)
-        return value
-
-
-@asynccontextmanager
-async def talking(simulator: Simulator | RealtimeTransport, **options: Any) -> AsyncIterator[Talk]:
-    transport = simulator.transport() if isinstance(simulator, Simulator) else simulator
-    spy = Spy(transport)
-    agent: RealtimeAgent[Any] = RealtimeAgent(
-        id="a",
-        name="A",
-        instructions="Be brief.",
-        model=gemini.live(options.pop("name", NAME), api_key="key"),
-        toolkits=options.pop("toolkits", []),
-        config=options.pop("config", SessionConfig()),
-    )
-    session = RealtimeSession(agent, transport=spy, **options)
-    talk = Talk(session, spy)
-    session.on("event", talk.log.append)
-    with anyio.fail_after(600):
-        async with session:
-            yield talk
-
-
-def scripted(*replies: Any, **options: Any) -> Simulator:
-    return Simulator(ScriptedBrain(list(replies)), protocol="gemini", **options)
 
 
 async def test_a_written_turn() -> None:
@@ -431,84 +338,3 @@ async def test_the_end_of_a_session_s_time() -> None:
             await anyio.sleep(60)
     (expiring,) = talk.seen(ev.SessionExpiring)
     assert expiring.time_left == 0.5
-
-
-# -- what is owed, and for how long
-
-
-def answering_slowly(seconds: float, *, playing: float = 0.0) -> MemoryTransport:
-    """Thinks for so long before the first of a reply, and waits for so long until it has been heard."""
-
-    async def serve(stream: MessageStream, request: object) -> None:
-        await stream.receive()
-        await stream.send('{"setupComplete":{}}')
-        while True:
-            for message in await stream.receive():
-                if json.loads(message).get("clientContent", {}).get("turnComplete"):
-                    await anyio.sleep(seconds)
-                    blob = {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": "A" * 64}}
-                    await stream.send(json.dumps({"serverContent": {"modelTurn": {"parts": [blob]}}}))
-                    await stream.send(
-                        '{"serverContent":{"outputTranscription":{"text":"Well."},"generationComplete":true}}'
-                    )
-                    await anyio.sleep(playing)
-                    await stream.send('{"serverContent":{"turnComplete":true}}')
-
-    return MemoryTransport(serve)
-
-
-async def test_a_model_may_think_for_longer_than_a_request_is_answered_elsewhere() -> None:
-    """The first that is heard of a reply comes when it has been thought of."""
-    async with talking(answering_slowly(30.0), dead_air=45.0) as talk:
-        assert (await talk.session.ask("Hard?")).text == "Well."
-        assert not talk.seen(ev.SessionError)
-        assert len(talk.spy.dialled) == 1
-
-
-async def test_silence_while_what_was_generated_is_heard_is_no_dead_air() -> None:
-    async with talking(answering_slowly(0.1, playing=40.0)) as talk:
-        assert (await talk.session.ask("Long?")).text == "Well."
-        assert len(talk.spy.dialled) == 1
-
-
-async def test_an_owed_answer_that_does_not_come_is_noticed() -> None:
-    async with talking(answering_slowly(3_600.0)) as talk:
-        start = anyio.current_time()
-        talk.session.send_message("Anybody?")
-        await talk.until(lambda: talk.session.status == "reconnecting")
-        assert 15.0 <= anyio.current_time() - start < 15.1
-        await talk.until(lambda: len(talk.spy.dialled) == 2)
-
-
-async def test_the_answer_to_a_result_is_owed_on_the_next_link_too() -> None:
-    links = 0
-
-    async def serve(stream: MessageStream, request: object) -> None:
-        nonlocal links
-        links += 1
-        first = links == 1
-        await stream.receive()
-        await stream.send('{"setupComplete":{}}')
-        while True:
-            for message in await stream.receive():
-                said = json.loads(message)
-                if first and "toolResponse" in said:
-                    await stream.aclose(1011, "Internal error encountered.")
-                    return
-                if said.get("clientContent", {}).get("turnComplete"):
-                    if first:
-                        await stream.send('{"toolCall":{"functionCalls":[{"id":"c1","name":"clock"}]}}')
-                    else:
-                        await stream.send(
-                            '{"serverContent":{"outputTranscription":{"text":"Noon."},"turnComplete":true}}'
-                        )
-
-    @tool
-    async def clock() -> str:
-        """The time."""
-        return "12:00"
-
-    async with talking(MemoryTransport(serve), toolkits=[Toolkit(id="t", tools=[clock])]) as talk:
-        assert (await talk.session.ask("What time is it?")).text == "Noon."
-        assert links == 2
-        assert any("returned: 12:00" in json.dumps(said) for said in talk.spy.said)
